@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 from ipaddress import IPv4Address, IPv4Network
+from pathlib import Path
 from typing import Literal
 
 from poptrio.crypto.mppe_keys import MppeKeys
@@ -33,10 +34,25 @@ __all__ = [
     "MsChapV2Request",
     "PapRequest",
     "Reject",
+    "ServerInfo",
     "Traffic",
 ]
 
 Encryption = Literal["require", "prefer", "refuse"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What a plugin may know of the server that starts it.
+
+    ``folder`` is that of the configuration file, where relative files are looked up; ``name`` what the server calls
+    itself to clients; ``address`` its inner address; ``pool`` the texts of ``[addresses] pool``.
+    """
+
+    folder: Path
+    name: str
+    address: IPv4Address
+    pool: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,9 +79,11 @@ class CallInfo:
 class Accept:
     """The caller is who it says; everything a backend may decide about the call. None means: as configured.
 
-    ``user`` is the name under which the call is logged and accounted. ``mppe_keys`` are from the server's point of view;
-    without them the call cannot be encrypted. ``authenticator_response`` is the ``S=`` string of MS-CHAPv2
-    (RFC 2759 §5), which proves to the client that the server knows the password too. Timeouts are seconds.
+    ``user`` is the name under which the call is logged and accounted. ``mppe_keys`` are from the server's point of
+    view; without them the call cannot be encrypted. ``authenticator_response`` is the ``S=`` string of MS-CHAPv2
+    (RFC 2759 §5), which proves to the client that the server knows the password too. ``framed_address`` is the one
+    address for the call; ``framed_networks``, unless empty, where it must come from, the preferred first. Timeouts are
+    seconds.
     """
 
     user: str
@@ -75,6 +93,7 @@ class Accept:
     encryption: Encryption | None = None
     encryption_bits: tuple[int, ...] | None = None
     framed_address: IPv4Address | None = None
+    framed_networks: tuple[IPv4Network, ...] = ()
     framed_pool: str | None = None
     framed_routes: tuple[IPv4Network, ...] = ()
     framed_mtu: int | None = None

@@ -24,6 +24,14 @@ class MalformedPacket(RemoteProtocolError):
     """The peer sent something that cannot be decoded; the text says what was wrong and where."""
 
 
+class NoAddress(Exception):
+    """This call gets no inner address; ``reason`` is the sentence for the log, the client is told nothing of it."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
 @dataclass(frozen=True, slots=True)
 class ConfigFault:
     """One fault in a configuration: ``place`` is a file with a line or a key path, ``message`` what and the remedy."""

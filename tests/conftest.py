@@ -1,0 +1,47 @@
+"""What every test run does: tests marked ``root`` are skipped, with the reason, where the machine cannot run them."""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import structlog
+
+
+def why_not_root() -> str | None:
+    """Why tests that need root, network namespaces and a TUN cannot run here; None when they can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    if not Path("/dev/net/tun").exists():
+        return "needs /dev/net/tun"
+    if not Path("/proc/self/ns/net").exists():
+        return "needs network namespaces"
+    return None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip what cannot run here."""
+    reason = why_not_root()
+    if reason is not None:
+        for item in items:
+            if item.get_closest_marker("root"):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say plainly what was left out, because a run without root is not the whole suite."""
+    reason = why_not_root()
+    skipped = [report for report in terminalreporter.getreports("skipped") if "root" in report.keywords]
+    if reason is not None and skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests with real tunnels were skipped: {reason}", yellow=True)
+
+
+@pytest.fixture
+def restored_logging() -> Iterator[None]:
+    """For tests that configure logging: afterwards it is as it was."""
+    handlers, level = logging.root.handlers, logging.root.level
+    yield
+    structlog.reset_defaults()
+    logging.root.handlers = handlers
+    logging.root.setLevel(level)

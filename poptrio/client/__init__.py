@@ -1,0 +1,1 @@
+"""The client's side of PPTP: the same cores in the other role."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 class MppeKeys:
     """The master session keys of one authentication, from our point of view (RFC 3079 §2, §3).
 
-    ``send`` and ``receive`` are the 16-octet start keys for 128 bits. ``weak_send`` and ``weak_receive`` are the 8-octet
-    start keys for 56 and 40 bits: the first half of the others under MS-CHAPv2, derived from the LM hash under
+    ``send`` and ``receive`` are the 16-octet start keys for 128 bits. ``weak_send`` and ``weak_receive`` are the
+    8-octet start keys for 56 and 40 bits: the first half of the others under MS-CHAPv2, derived from the LM hash under
     MS-CHAPv1; None where the backend could not supply them.
     """
 

@@ -1,9 +1,9 @@
 """The seam between calls and whatever moves their packets: two small protocols and the values they exchange.
 
-A `DataPath` exists once per server; it opens a `CallPath` per call. The path hands control frames (everything that is not
-a network packet) to its `CallOwner` synchronously, in the order in which they arrived among the data packets, because the
-first data packet of a fast client follows the last Ack of IPCP within microseconds. In-memory twin: `datapath.memory`;
-one contract test runs over all of them.
+A `DataPath` exists once per server; it opens a `CallPath` per call. The path hands control frames (everything that is
+not a network packet) to its `CallOwner` synchronously, in the order in which they arrived among the data packets,
+because the first data packet of a fast client follows the last Ack of IPCP within microseconds. In-memory twin:
+`datapath.memory`; one contract test runs over all of them.
 """
 
 from dataclasses import dataclass, field
@@ -50,13 +50,18 @@ class NetworkParameters:
 class PathCounters:
     """What a call's path counts; plain integers that only grow.
 
-    ``lost`` are sequence numbers that never came, ``late`` came after their turn was given up, ``duplicate`` twice,
-    ``reordered`` out of order but in time. ``clear_text`` and ``foreign_source`` are packets dropped by encryption
-    enforcement and ingress filter, ``no_network`` came before or after IPCP was up, ``undecryptable`` did not decrypt.
+    ``lost`` are sequence numbers that were given up, ``late`` those of them that came after all, ``duplicate`` came
+    twice, ``reordered`` out of order but in time; ``acknowledged`` are data packets of ours that the peer says have
+    arrived or been passed by later ones. ``bytes_*`` and ``packets_*`` count inner IP packets that passed, *in* from
+    the peer. ``clear_text`` and ``foreign_source`` are packets dropped by encryption enforcement and ingress filter,
+    ``no_network`` came before or after IPCP was up, ``undecryptable`` did not decrypt, ``too_big`` did not fit into
+    the call's MTU and could not be fragmented, ``malformed`` made no sense, ``send_failed`` the kernel did not take.
+    ``last_received`` and ``last_sent`` are when the last IP packet passed, on Trio's clock; 0.0 before the first.
     """
 
     gre_received: int = 0
     gre_sent: int = 0
+    acknowledged: int = 0
     lost: int = 0
     late: int = 0
     duplicate: int = 0
@@ -78,12 +83,18 @@ class PathCounters:
 
 @dataclass(slots=True)
 class DataPathCounters:
-    """What belongs to no call: packets for a Call ID that nobody has, or from an address that is not the call's."""
+    """What belongs to no call.
+
+    ``no_such_call`` had a Call ID that nobody has, ``wrong_source`` came from an address that is not the call's peer,
+    ``malformed`` was too short for a Call ID, ``no_such_address`` went to an inner address that no call has,
+    ``receive_failed`` are errors of receiving.
+    """
 
     no_such_call: int = 0
     wrong_source: int = 0
     malformed: int = 0
     no_such_address: int = 0
+    receive_failed: int = 0
 
 
 class CallOwner(Protocol):

@@ -1,0 +1,1 @@
+"""PPP without I/O: framing, the option negotiation automaton, the control protocols and the session over them."""

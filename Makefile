@@ -1,0 +1,67 @@
+# What a developer or a newcomer runs. Every target does the set-up that it needs: a virtual environment in .venv.
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help run test demo interop lint types docs format clean
+
+help:
+	@echo "make run      run the server with config.toml (root); the first time with a new user and password"
+	@echo "make test     run the tests; with root, those with real tunnels too"
+	@echo "make demo     show a tunnel between two network namespaces (root)"
+	@echo "make interop  dial in with Debian's pptp-linux and pppd on a User Mode Linux kernel (root)"
+	@echo "make lint     ruff: rules and format      make types   mypy --strict"
+	@echo "make format   let ruff format             make docs    regenerate reference pages and config.toml"
+
+# The newest of the usual names that is 3.11 or later, with what a virtual environment needs.
+$(STAMP): pyproject.toml
+	@set -e; \
+	for python in python3 python3.14 python3.13 python3.12 python3.11 none; do \
+	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
+	done; \
+	if [ "$$python" = none ]; then \
+	    echo "poptrio needs Python 3.11 or later; on Debian 12: apt-get install python3 python3-venv" >&2; exit 1; \
+	fi; \
+	if ! "$$python" -c 'import venv, ensurepip' 2>/dev/null; then \
+	    if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq python3-venv; \
+	    else \
+	        echo "Python cannot make virtual environments here: as root, apt-get install python3-venv" >&2; exit 1; \
+	    fi; \
+	fi; \
+	"$$python" -m venv $(VENV); \
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'; \
+	touch $@
+
+chap-secrets: | $(STAMP)
+	@$(BIN)/poptrio secrets init $@ --user test
+
+run: $(STAMP) chap-secrets
+	@$(BIN)/poptrio run config.toml
+
+test: $(STAMP)
+	@$(BIN)/pytest
+
+demo: $(STAMP)
+	@$(BIN)/python demo/tunnel.py
+
+interop: $(STAMP)
+	@$(BIN)/python tests/interop/run.py
+
+lint: $(STAMP)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	@$(BIN)/mypy --strict
+
+docs: $(STAMP)
+	@$(BIN)/python docs/generate_config.py
+
+format: $(STAMP)
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

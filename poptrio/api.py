@@ -1,0 +1,98 @@
+"""What a plugin may import: the marker for its hooks, every type they meet, and the helpers that they need most.
+
+The hooks themselves are described in `poptrio.hookspecs`.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar, TypeVarTuple
+
+import trio
+from pydantic import BaseModel, ValidationError
+
+from poptrio.address_ranges import AddressRange, address_count, parse_ranges, range_text
+from poptrio.calls import (
+    Accept,
+    AccountingKind,
+    AccountingRecord,
+    AddressLease,
+    AuthRequest,
+    CallInfo,
+    ChapMd5Request,
+    Encryption,
+    MsChapV1Request,
+    MsChapV2Request,
+    PapRequest,
+    Reject,
+    ServerInfo,
+    Traffic,
+)
+from poptrio.config.faults import explain
+from poptrio.crypto.mppe_keys import MppeKeys
+from poptrio.crypto.verify import CannotVerify
+from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
+from poptrio.hookspecs import hookimpl
+from poptrio.verify import reject_unknown, verify
+
+__all__ = [
+    "Accept",
+    "AccountingKind",
+    "AccountingRecord",
+    "AddressLease",
+    "AddressRange",
+    "AuthRequest",
+    "CallInfo",
+    "CannotVerify",
+    "CauseOfEnd",
+    "ChapMd5Request",
+    "ConfigError",
+    "ConfigFault",
+    "Encryption",
+    "MppeKeys",
+    "MsChapV1Request",
+    "MsChapV2Request",
+    "NoAddress",
+    "PapRequest",
+    "Reject",
+    "ServerInfo",
+    "Traffic",
+    "address_count",
+    "hookimpl",
+    "parse_ranges",
+    "range_text",
+    "read_config",
+    "reject_unknown",
+    "run_blocking",
+    "verify",
+]
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+ResultT = TypeVar("ResultT")
+ArgsT = TypeVarTuple("ArgsT")
+
+
+async def run_blocking(
+    function: Callable[[*ArgsT], ResultT],
+    *args: *ArgsT,
+    limiter: trio.CapacityLimiter | None = None,
+) -> ResultT:
+    """Call ``function(*args)`` in a thread, so that a library that blocks does not stop the server.
+
+    Give each backend its own ``limiter``, or a slow one takes the threads of all. When the hook is cancelled or out of
+    time the thread is left to finish by itself, its result is dropped, and it counts for the limiter until then.
+    """
+    return await trio.to_thread.run_sync(function, *args, limiter=limiter, abandon_on_cancel=True)
+
+
+def read_config(model: type[ModelT], config: Mapping[str, object], place: str) -> ModelT:
+    """Make a pydantic ``model`` of the table that `poptrio_lifespan` was given.
+
+    ``place`` names the table in faults (``plugins.radius``). Raises `ConfigError` with every fault; let the model
+    forbid extra keys, so that a misspelt one is among them.
+    """
+    try:
+        return model.model_validate(dict(config))
+    except ValidationError as error:
+        faults = explain(error, model)
+        raise ConfigError(
+            *(ConfigFault(".".join((place, *fault.key_path)), fault.sentence) for fault in faults)
+        ) from None

@@ -1,0 +1,41 @@
+"""The command ``poptrio`` itself: puts the commands together."""
+
+from typing import Annotated
+
+import typer
+
+from poptrio import __version__
+from poptrio.cli import check, dial, plugins, run, secrets
+
+app = typer.Typer(
+    name="poptrio",
+    help="A PPTP server (RFC 2637) in one program. PPTP is for compatibility only: MS-CHAPv2 and RC4 are broken.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they print local variables, among which secrets may be
+)
+app.command()(run.run)
+app.command()(check.check)
+app.command()(plugins.plugins)
+app.command()(dial.dial)
+app.add_typer(secrets.app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"poptrio {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The options of ``poptrio`` without a command."""
+
+
+def main() -> None:
+    """The entry point of the distribution."""
+    app()

@@ -1,0 +1,56 @@
+"""Whether this process may do what a PPTP server needs: capabilities, /dev/net/tun, the name of the TUN."""
+
+import errno
+import os
+from collections.abc import Iterator
+
+from poptrio.cli.checks.finding import Finding
+from poptrio.cli.checks.machine import Machine
+from poptrio.config import Config
+
+CAP_NET_BIND_SERVICE = 10
+CAP_NET_ADMIN = 12
+CAP_NET_RAW = 13
+
+
+def capabilities(machine: Machine, config: Config) -> Iterator[Finding]:
+    """The capabilities (capabilities(7)) that the server needs of the kernel."""
+    needed = {CAP_NET_ADMIN: ("CAP_NET_ADMIN", "the TUN and its route"), CAP_NET_RAW: ("CAP_NET_RAW", "GRE packets")}
+    unprivileged = machine.sysctl("net.ipv4.ip_unprivileged_port_start")
+    if any(listen.port < (1024 if unprivileged is None else unprivileged) for listen in config.server.listen):
+        needed[CAP_NET_BIND_SERVICE] = ("CAP_NET_BIND_SERVICE", "a low TCP port")
+    effective = machine.effective_capabilities()
+    for bit, (name, purpose) in needed.items():
+        if effective >> bit & 1:
+            yield Finding.ok(name, f"{name} is there, for {purpose}")
+        else:
+            remedy = f"Run as root, give systemd AmbientCapabilities={name}, or a container --cap-add={name[4:]}"
+            yield Finding.fault(name, f"{name} is missing, which {purpose} need", remedy)
+
+
+def tun(machine: Machine) -> Iterator[Finding]:
+    """Whether /dev/net/tun can be opened; opening alone makes no interface."""
+    device = machine.path("dev/net/tun")
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_NONBLOCK))
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+            remedy = "Load the module (modprobe tun); give a container --device=/dev/net/tun"
+        else:
+            remedy = "Run as root, or let this user read and write it"
+        yield Finding.fault("tun", f"/dev/net/tun cannot be opened: {error.strerror}", remedy)
+    else:
+        yield Finding.ok("tun", "/dev/net/tun can be opened")
+
+
+def interface(machine: Machine, config: Config) -> Iterator[Finding]:
+    """Whether the name of the TUN is free."""
+    name = config.server.interface
+    if not machine.path(f"sys/class/net/{name}").exists():
+        yield Finding.ok("interface", f"the name {name} is free")
+    elif machine.path(f"sys/class/net/{name}/tun_flags").exists():
+        remedy = "Nothing, if poptrio is running; else set server.interface to another name"
+        yield Finding.warning("interface", f"a TUN named {name} exists already", remedy)
+    else:
+        remedy = "Set server.interface to another name"
+        yield Finding.fault("interface", f"{name} exists already and is no TUN", remedy)

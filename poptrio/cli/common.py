@@ -1,0 +1,45 @@
+"""What the commands share: exit codes, the CONFIG argument, the ``--json`` option, and how faults are reported."""
+
+import json
+from collections.abc import Iterable
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from poptrio.config import Config
+from poptrio.errors import ConfigError, ConfigFault
+from poptrio.observe.log import escape
+
+
+class ExitCode(IntEnum):
+    """What a command's exit code says."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configuration, usually config.toml.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def load_config(path: Path) -> Config:
+    """Read the configuration, or report everything that is wrong with it and exit with `ExitCode.USAGE`."""
+    try:
+        return Config.load(path)
+    except ConfigError as error:
+        report_faults(error.faults)
+        raise typer.Exit(ExitCode.USAGE) from error
+
+
+def report_faults(faults: Iterable[ConfigFault]) -> None:
+    """Print each fault on a line of standard error."""
+    for fault in faults:
+        typer.echo(escape(str(fault)), err=True)
+
+
+def print_json(value: object) -> None:
+    """Print ``value`` as JSON on standard output."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))

@@ -1,0 +1,191 @@
+"""``poptrio dial``: our own client, which shows each step of a call as it passes, and says which one failed and why."""
+
+import json
+import os
+import signal
+from ipaddress import IPv4Network
+from typing import Annotated
+
+import trio
+import typer
+from rich.console import Console
+from rich.markup import escape as plain
+from rich.table import Table
+
+from poptrio.cli.common import ExitCode, Json, print_json
+from poptrio.client.dial import DialSettings, Tunnel
+from poptrio.client.dial import dial as make_call
+from poptrio.client.steps import DialOutcome, Step, StepReport
+from poptrio.observe.log import configure, escape
+from poptrio.protocols.ppp.authenticator import Credentials
+from poptrio.protocols.ppp.ccp import EncryptionPolicy
+from poptrio.protocols.ppp.lcp import AuthProtocol
+from poptrio.protocols.ppp.session_events import SessionSettings
+
+PASSWORD_VARIABLE = "POPTRIO_PASSWORD"
+SECONDS_FOR_PROBE = 20.0
+
+Server = Annotated[str, typer.Argument(metavar="SERVER", help="Name or address, with :PORT where it is not 1723.")]
+User = Annotated[str, typer.Option("--user", help="User name as it is sent, DOMAIN\\user allowed.")]
+Password = Annotated[
+    str | None,
+    typer.Option("--password", help=f"Password; better in {PASSWORD_VARIABLE}, which other users cannot see."),
+]
+Probe = Annotated[bool, typer.Option("--probe", help="Hang up when all steps have passed; exit code 0 or 1.")]
+Auth = Annotated[
+    str, typer.Option("--authentication", help="Protocols that we are ready for, best first, separated by commas.")
+]
+Encryption = Annotated[str, typer.Option("--encryption", help="require, prefer or refuse.")]
+Bits = Annotated[str, typer.Option("--bits", help="MPPE key lengths, separated by commas: 128, 56, 40.")]
+Mode = Annotated[str, typer.Option("--mode", help="MPPE mode: any, stateless or stateful.")]
+Mtu = Annotated[int, typer.Option("--mtu", min=576, max=1500, help="Largest packet in the tunnel, in octets.")]
+Route = Annotated[list[str] | None, typer.Option("--route", help="Network to lead into the tunnel; repeatable.")]
+Interface = Annotated[str, typer.Option("--interface", help="Name of the TUN.")]
+
+
+def dial(
+    server: Server,
+    user: User,
+    password: Password = None,
+    probe: Probe = False,
+    authentication: Auth = "mschap-v2",
+    encryption: Encryption = "require",
+    bits: Bits = "128",
+    mode: Mode = "any",
+    mtu: Mtu = 1400,
+    route: Route = None,
+    interface: Interface = "poptrio-dial",
+    as_json: Json = False,
+) -> None:
+    """Call a PPTP server and show each step; stay until Ctrl-C, or hang up at once with --probe."""
+    if password is None:
+        password = os.environ.get(PASSWORD_VARIABLE)
+    if password is None:
+        raise typer.BadParameter(f"give --password or set {PASSWORD_VARIABLE}")
+    host, port = _host_and_port(server)
+    settings = DialSettings(
+        host=host,
+        port=port,
+        credentials=Credentials(user, password),
+        session=SessionSettings(
+            mru=mtu,
+            authentication=_protocols(authentication),
+            encryption=_policy(encryption, bits, mode),
+            establish_timeout=SECONDS_FOR_PROBE,
+        ),
+        interface=None if probe else interface,
+        routes=_routes(route or []),
+    )
+    configure("warning", "console")
+    reports: list[StepReport] = []
+    try:
+        outcome = trio.run(_dial, settings, reports, probe, as_json)
+    except OSError as error:
+        typer.echo(escape(f"poptrio cannot dial from this machine: {error}"), err=True)
+        raise typer.Exit(ExitCode.FAILED) from error
+    if as_json:
+        print_json(_as_json(reports, outcome))
+    raise typer.Exit(ExitCode.DONE if outcome.reached and (probe or outcome.why == HUNG_UP) else ExitCode.FAILED)
+
+
+HUNG_UP = "hung up"
+
+
+async def _dial(settings: DialSettings, reports: list[StepReport], probe: bool, as_json: bool) -> DialOutcome:
+    console = Console(highlight=False)
+
+    def report(step: StepReport) -> None:
+        reports.append(step)
+        if not as_json:
+            console.print(_line(step))
+
+    async def stay(tunnel: Tunnel) -> None:
+        if as_json:
+            print(json.dumps({"up": str(tunnel.address)}), flush=True)
+        else:
+            console.print(f"[bold]up[/]: {tunnel.address} on {settings.interface}; Ctrl-C hangs up")
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                return
+
+    outcome = await make_call(settings, report, None if probe else stay)
+    if not as_json:
+        console.print(_conclusion(outcome, probe))
+    return outcome
+
+
+def _line(report: StepReport) -> Table:
+    """One step as a row: mark, name, milliseconds since the beginning, what was agreed or why not."""
+    row = Table.grid(padding=(0, 1))
+    row.add_column(width=1)
+    row.add_column(width=14)
+    row.add_column(width=9, justify="right")
+    row.add_column()
+    mark = "[green]✓[/]" if report.passed else "[red]✗[/]"
+    row.add_row(mark, report.step.label, f"{report.seconds * 1000:.1f} ms", plain(escape(report.detail)))
+    return row
+
+
+def _conclusion(outcome: DialOutcome, probe: bool) -> str:
+    if outcome.reached:
+        return "[green]all steps passed[/]" if probe else f"call ended: {plain(escape(outcome.why))}"
+    return f"[red]failed[/]: {plain(escape(outcome.why))}"
+
+
+def _as_json(reports: list[StepReport], outcome: DialOutcome) -> dict[str, object]:
+    passed = {report.step for report in reports if report.passed}
+    steps = [
+        {
+            "step": report.step.label,
+            "passed": report.passed,
+            "milliseconds": round(report.seconds * 1000, 1),
+            "detail": report.detail,
+        }
+        for report in reports
+    ]
+    failed = next((step.label for step in Step if step not in passed), None)
+    return {"reached": outcome.reached, "failed_step": failed, "why": outcome.why, "steps": steps}
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        return text, 1723
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise typer.BadParameter(f"{text!r} is not HOST or HOST:PORT")
+    return host, int(port)
+
+
+def _protocols(text: str) -> tuple[AuthProtocol, ...]:
+    known = {protocol.label: protocol for protocol in AuthProtocol}
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in known:
+            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}")
+    return tuple(known[name] for name in names)
+
+
+def _policy(encryption: str, bits: str, mode: str) -> EncryptionPolicy:
+    lengths = {"128": 128, "56": 56, "40": 40}
+    try:
+        chosen = tuple(lengths[length.strip()] for length in bits.split(","))
+    except KeyError as error:
+        raise typer.BadParameter(f"{error.args[0]!r} is none of 128, 56, 40") from error
+    match encryption, mode:
+        case ("require" | "prefer" | "refuse") as policy, ("any" | "stateless" | "stateful") as way:
+            return EncryptionPolicy(policy, chosen, way)
+        case _:
+            raise typer.BadParameter("--encryption is require, prefer or refuse; --mode is any, stateless or stateful")
+
+
+def _routes(texts: list[str]) -> tuple[IPv4Network, ...]:
+    routes = []
+    for text in texts:
+        try:
+            network = IPv4Network(text)
+        except ValueError as error:
+            raise typer.BadParameter(f"--route {text}: {error}") from error
+        if network.prefixlen == 0:
+            raise typer.BadParameter("--route 0.0.0.0/0 would lead the tunnel's own packets into the tunnel")
+        routes.append(network)
+    return tuple(routes)

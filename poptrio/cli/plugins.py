@@ -1,0 +1,42 @@
+"""``poptrio plugins``: which plugins a configuration loads, where they come from, and what they do."""
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from poptrio.cli.common import ConfigFile, ExitCode, Json, load_config, print_json, report_faults
+from poptrio.errors import ConfigError
+from poptrio.hookspecs import PREFIX
+from poptrio.server.hooks import Hooks
+from poptrio.server.plugins import Plugin
+
+
+def plugins(config_file: ConfigFile, as_json: Json = False) -> None:
+    """Show the plugins that a configuration loads, in the order in which they are asked."""
+    config = load_config(config_file)
+    try:
+        loaded = Hooks.load(config.authentication.plugins, config.addresses.plugins).table()
+    except ConfigError as error:
+        report_faults(error.faults)
+        raise typer.Exit(ExitCode.USAGE) from error
+    if as_json:
+        print_json([_record(plugin) for plugin in loaded])
+    else:
+        _print_table(loaded)
+
+
+def _record(plugin: Plugin) -> dict[str, object]:
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "hooks": [hook.removeprefix(PREFIX) for hook in plugin.hooks],
+    }
+
+
+def _print_table(loaded: list[Plugin]) -> None:
+    table = Table("plugin", "distribution", "version", "hooks", box=None)
+    for plugin in loaded:
+        hooks = ", ".join(hook.removeprefix(PREFIX) for hook in plugin.hooks)
+        table.add_row(plugin.name, plugin.distribution, plugin.version, hooks)
+    Console(highlight=False, markup=False).print(table)

@@ -1,0 +1,65 @@
+"""``poptrio run``: the server, until a signal stops it."""
+
+from collections.abc import Iterator
+from typing import TypeVar
+
+import structlog
+import trio
+import typer
+
+from poptrio.cli.checks import Level, Machine, capabilities
+from poptrio.cli.common import ConfigFile, ExitCode, load_config, report_faults
+from poptrio.config import Config
+from poptrio.errors import ConfigError
+from poptrio.observe.log import configure, escape
+
+log = structlog.get_logger()
+
+
+def run(config_file: ConfigFile) -> None:
+    """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reads secrets again."""
+    config = load_config(config_file)
+    _refuse_without_rights(config)
+    configure(config.log.level, config.log.format)
+    exit_code = _serve(config)
+    if exit_code is not ExitCode.DONE:
+        raise typer.Exit(exit_code)
+
+
+def _refuse_without_rights(config: Config) -> None:
+    """Say which rights are missing in a sentence, instead of failing at the first socket that needs one."""
+    missing = [finding for finding in capabilities(Machine(), config) if finding.level is Level.FAULT]
+    for finding in missing:
+        typer.echo(f"{finding.sentence}. {finding.remedy}.", err=True)
+    if missing:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _serve(config: Config) -> ExitCode:
+    # Only this command needs the server; the others start without loading all of it.
+    from poptrio.server.serve import serve_until_signalled
+
+    exit_code = ExitCode.DONE
+    try:
+        trio.run(serve_until_signalled, config)
+    except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
+        for error in _leaves(group):
+            report_faults(error.faults)
+        exit_code = ExitCode.USAGE
+    except* OSError as group:
+        for os_error in _leaves(group):
+            log.debug("operating system refused", exc_info=os_error)
+            typer.echo(escape(f"poptrio cannot go on: {os_error}. `poptrio check` says what is in the way."), err=True)
+        exit_code = ExitCode.FAILED
+    return exit_code
+
+
+E = TypeVar("E", bound=Exception)
+
+
+def _leaves(group: ExceptionGroup[E]) -> Iterator[E]:
+    for member in group.exceptions:
+        if isinstance(member, ExceptionGroup):
+            yield from _leaves(member)
+        else:
+            yield member

@@ -1,0 +1,274 @@
+"""One call to a PPTP server: TCP, control connection, GRE, PPP, and a report of each step as it is passed."""
+
+import errno
+import functools
+import os
+import secrets
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network
+
+import trio
+
+from poptrio.client.steps import DialOutcome, Step, StepReport
+from poptrio.datapath.base import CallEndpoint, CallPath, NetworkParameters
+from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
+from poptrio.errors import CauseOfEnd
+from poptrio.protocols.ppp import session_events as ppp
+from poptrio.protocols.ppp.authenticator import Credentials
+from poptrio.protocols.ppp.client_session import ClientSession
+from poptrio.protocols.ppp.session_events import SessionSettings
+from poptrio.protocols.pptp import events as pptp
+from poptrio.protocols.pptp.codes import StopReason, explained
+from poptrio.protocols.pptp.control import ControlConnection, ControlSettings, Role
+from poptrio.runtime.control_stream import ControlStream, echo_identifiers
+from poptrio.runtime.ppp_driver import PppDriver
+from poptrio.runtime.ticker import Ticker
+
+GOODBYE_WAIT = 2.0
+"""Seconds for the server to confirm that the call is over."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialSettings:
+    """Whom to call, as whom, and how. ``interface`` names the TUN, None makes none (nothing can then be sent).
+
+    ``routes`` are led into the tunnel beside the server's inner address. ``connect_timeout`` is for TCP, in seconds.
+    """
+
+    host: str
+    port: int = 1723
+    credentials: Credentials
+    session: SessionSettings = field(default_factory=SessionSettings)
+    interface: str | None = "poptrio-dial"
+    routes: tuple[IPv4Network, ...] = ()
+    clamp_mss: bool = True
+    connect_timeout: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Tunnel:
+    """A call that is up: the inner addresses, the largest inner packet in octets, and its path's counters."""
+
+    address: IPv4Address
+    server_address: IPv4Address | None
+    dns: tuple[IPv4Address, ...]
+    mtu: int
+    path: CallPath
+
+
+async def dial(
+    settings: DialSettings,
+    report: Callable[[StepReport], None],
+    hold: Callable[[Tunnel], Awaitable[None]] | None = None,
+) -> DialOutcome:
+    """Make one call, tell ``report`` each step, stay while ``hold`` waits, hang up.
+
+    Never raises for anything that the server or the network does; OSError, with the remedy in its text, when this
+    machine does not let us open a raw socket or a TUN.
+    """
+    begun = trio.current_time()
+    try:
+        with trio.fail_after(settings.connect_timeout):
+            stream = await trio.open_tcp_stream(settings.host, settings.port)
+    except (OSError, trio.TooSlowError) as error:
+        why = _tcp_failure(settings, error)
+        report(StepReport(Step.TCP, False, trio.current_time() - begun, why))
+        return DialOutcome(False, why)
+    async with stream:
+        caller = Caller(settings, report, stream, begun)
+        return await caller.run(hold)
+
+
+class Caller:
+    """The call while it lives."""
+
+    def __init__(
+        self, settings: DialSettings, report: Callable[[StepReport], None], stream: trio.SocketStream, begun: float
+    ) -> None:
+        self._settings = settings
+        self._report = report
+        self._begun = begun
+        self._local = IPv4Address(stream.socket.getsockname()[0])
+        self._peer = IPv4Address(stream.socket.getpeername()[0])
+        self._ticker = Ticker()
+        self._control = ControlConnection(Role.CLIENT, ControlSettings(), trio.current_time(), echo_identifiers())
+        self._wire = ControlStream(stream, self._control, self._control_event)
+        self._session = ClientSession(settings.session, settings.credentials, os.urandom)
+        self._driver = PppDriver(self._session, self._ticker, self._ppp_event, self._failed)
+        self._passed: set[Step] = set()
+        self._call_id = secrets.randbelow(0xFFFF) + 1
+        self._datapath = UserspaceDataPath(
+            UserspaceSettings(listen=(self._local,), interface=settings.interface, mtu=settings.session.mru)
+        )
+        self._path: CallPath | None = None
+        self._tunnel: Tunnel | None = None
+        self._up = trio.Event()
+        self._over = trio.Event()
+        self._why = ""
+        self._encryption = "none"
+        self._pass(Step.TCP, f"{self._peer}:{settings.port}")
+
+    async def run(self, hold: Callable[[Tunnel], Awaitable[None]] | None) -> DialOutcome:
+        """Go through all steps; stay; hang up."""
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._ticker.run)
+                nursery.start_soon(self._wire.read)
+                nursery.start_soon(self._cancel_when_over, nursery.cancel_scope)
+                await self._call(nursery, hold)
+                nursery.cancel_scope.cancel()
+        except* OSError as errors:
+            self._failed(str(errors.exceptions[0]))
+            raise errors.exceptions[0] from None
+        if not self._up.is_set():
+            step = next(step for step in Step if step not in self._passed)
+            self._report(StepReport(step, False, trio.current_time() - self._begun, self._why))
+        return DialOutcome(self._up.is_set(), self._why)
+
+    async def _call(self, nursery: trio.Nursery, hold: Callable[[Tunnel], Awaitable[None]] | None) -> None:
+        self._control.start(trio.current_time())
+        await self._wire.flush()
+        await self._answered.wait()
+        assert self._connected is not None
+        datapath = UserspaceDataPath(
+            UserspaceSettings(listen=(self._local,), interface=self._settings.interface, mtu=self._settings.session.mru)
+        )
+        await nursery.start(datapath.run)
+        endpoint = CallEndpoint(self._call_id, self._connected.peer_call_id, self._local, self._peer)
+        path = self._path = datapath.open_call(endpoint, self._driver)
+        try:
+            self._driver.start(path)
+            await self._up.wait()
+            assert self._tunnel is not None
+            if hold is not None:
+                await hold(self._tunnel)
+            self._why = self._why or "hung up"
+        finally:
+            with trio.move_on_after(GOODBYE_WAIT, shield=True):
+                await self._hang_up()
+            self._driver.close()
+            if self._path is not None:
+                self._path.close()
+
+    async def _hang_up(self) -> None:
+        now = trio.current_time()
+        terminate = functools.partial(self._session.terminate, CauseOfEnd.CLIENT_HUNG_UP, "", now)
+        await self._driver.say_goodbye(terminate, GOODBYE_WAIT / 2)
+        self._control.disconnect_call(self._call_id, CauseOfEnd.CLIENT_HUNG_UP.disconnect_result, trio.current_time())
+        self._control.stop(StopReason.NONE, trio.current_time())
+        await self._wire.flush()
+
+    async def _cancel_when_over(self, scope: trio.CancelScope) -> None:
+        await self._over.wait()
+        scope.cancel()
+
+    # What happens, in the order of the steps.
+
+    def _control_event(self, event: pptp.ControlEvent) -> None:
+        match event:
+            case pptp.ConnectionStarted():
+                self._control.request_call(self._call_id, trio.current_time())
+            case pptp.CallConnected():
+                self._pass(Step.CONTROL, f"Call ID {event.call_id} here, {event.peer_call_id} there")
+                endpoint = CallEndpoint(self._call_id, event.peer_call_id, self._local, self._peer)
+                self._path = self._datapath.open_call(endpoint, self._driver)
+                self._driver.start(self._path)
+            case pptp.StartRefused():
+                self._failed(f"the server refuses control connections: {explained(event.result, event.error)}")
+            case pptp.CallRefused():
+                self._failed(f"the server refuses the call: {explained(event.result, event.error)}")
+            case pptp.CallEnded():
+                self._failed(f"the server ended the call: {event.text or 'without a reason'}")
+            case pptp.ConnectionEnded():
+                self._failed(event.text)
+            case _:
+                pass
+
+    def _ppp_event(self, event: ppp.SessionEvent) -> None:
+        match event:
+            case ppp.LinkUp():
+                heard = self._driver.heard or trio.current_time()
+                self._pass(Step.GRE, f"the first packet came after {(heard - self._begun) * 1000:.0f} ms", heard)
+                kind = event.authentication.label if event.authentication else "no authentication"
+                self._pass(Step.LCP, f"MRU of the server {event.peer_mru}, {kind}")
+            case ppp.Authenticated():
+                self._pass(Step.AUTHENTICATION, f"as {self._settings.credentials.name}")
+            case ppp.EncryptionUp():
+                self._encryption = str(event.send) if event.send else "none"
+                self._pass(Step.ENCRYPTION, self._encryption)
+            case ppp.NetworkUp():
+                self._network_up(event)
+            case ppp.SessionEnded():
+                self._session_ended(event)
+            case _:
+                pass
+
+    def _network_up(self, event: ppp.NetworkUp) -> None:
+        assert self._path is not None
+        self._pass(Step.ENCRYPTION, self._encryption)
+        server = (IPv4Network(event.peer_address),) if event.peer_address else ()
+        self._path.open_network(
+            NetworkParameters(
+                our_address=event.our_address,
+                peer_address=None,
+                mtu=event.mtu,
+                pfc=event.pfc,
+                acfc=event.acfc,
+                encryption_required=self._settings.session.encryption.required,
+                clamp_mss=self._settings.clamp_mss,
+                routes=server + self._settings.routes,
+            )
+        )
+        dns = f", DNS {', '.join(map(str, event.dns))}" if event.dns else ""
+        self._pass(Step.ADDRESSES, f"{event.our_address} here, {event.peer_address} there, MTU {event.mtu}{dns}")
+        self._tunnel = Tunnel(event.our_address, event.peer_address, event.dns, event.mtu, self._path)
+        self._up.set()
+
+    def _session_ended(self, event: ppp.SessionEnded) -> None:
+        path = self._path
+        if event.cause is CauseOfEnd.NO_GRE:
+            why = f"no GRE packet came from {self._peer}: protocol 47 is blocked, or a firewall lacks its PPTP helper"
+        elif event.cause is CauseOfEnd.LCP_TIMEOUT and path is not None and not path.counters.acknowledged:
+            why = (
+                f"GRE packets come from {self._peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
+            )
+        else:
+            why = _as_client(event.cause)
+        self._failed(f"{why}: {event.detail}" if event.detail else why)
+
+    def _pass(self, step: Step, detail: str, now: float | None = None) -> None:
+        if step not in self._passed:
+            self._passed.add(step)
+            seconds = (trio.current_time() if now is None else now) - self._begun
+            self._report(StepReport(step, True, seconds, detail))
+
+    def _failed(self, why: str) -> None:
+        """The call is over, for this reason; the first counts."""
+        self._why = self._why or why
+        self._over.set()
+
+
+def _tcp_failure(settings: DialSettings, error: OSError | trio.TooSlowError) -> str:
+    where = f"{settings.host}, TCP port {settings.port}"
+    if isinstance(error, trio.TooSlowError):
+        return f"no answer from {where} in {settings.connect_timeout:g} s: a firewall drops it, or the host is down"
+    cause: BaseException | None = error.__cause__ or error
+    while isinstance(cause, BaseExceptionGroup):
+        cause = cause.exceptions[0]
+    if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
+        return f"{where}: connection refused, no PPTP server listens there"
+    return f"{where}: {cause.strerror if isinstance(cause, OSError) and cause.strerror else cause}"
+
+
+def _as_client(cause: CauseOfEnd) -> str:
+    """The cause in the words of the other end."""
+    words = {
+        CauseOfEnd.CLIENT_HUNG_UP: "the server hung up",
+        CauseOfEnd.LCP_ECHO_TIMEOUT: "the server stopped answering Echo-Requests",
+        CauseOfEnd.AUTHENTICATION_FAILED: "the server refuses user name or password",
+        CauseOfEnd.AUTHENTICATION_TIMEOUT: "the server does not go on with authentication",
+        CauseOfEnd.AUTHENTICATION_NOT_AGREED: "the server wants an authentication protocol that is not allowed here",
+        CauseOfEnd.NETWORK_TIMEOUT: "the server stopped answering before it assigned an address",
+    }
+    return words.get(cause, cause.sentence)

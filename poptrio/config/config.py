@@ -1,0 +1,89 @@
+"""`Config`: the whole configuration, from a file or a text, or a `ConfigError` with all that is wrong with it."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import Field, PrivateAttr, ValidationError
+
+from poptrio.calls import ServerInfo
+from poptrio.config.cross_checks import cross_faults
+from poptrio.config.faults import Fault, Places, explain, syntax_fault, without
+from poptrio.config.insecure import insecure_settings
+from poptrio.config.sections import Addresses, Authentication, Gre, Log, Ppp, Section, Server
+from poptrio.errors import ConfigError, ConfigFault
+
+
+class Config(Section):
+    """All of ``config.toml``; every table and key may be left out."""
+
+    server: Server = Field(default_factory=Server)
+    gre: Gre = Field(default_factory=Gre)
+    ppp: Ppp = Field(default_factory=Ppp)
+    addresses: Addresses = Field(default_factory=Addresses)
+    authentication: Authentication = Field(default_factory=Authentication)
+    plugins: dict[str, dict[str, object]] = Field(default_factory=dict)
+    """One free table for each plugin, [plugins.NAME], which the plugin itself checks. Relative files are relative to
+    the configuration file."""
+
+    log: Log = Field(default_factory=Log)
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Self:
+        """Read the file ``path``. Raises `ConfigError` with every fault and its line."""
+        path = Path(path)
+        try:
+            text = path.read_text("utf-8")
+        except OSError as error:
+            raise ConfigError(ConfigFault(str(path), f"cannot be read: {error.strerror}")) from error
+        except UnicodeDecodeError as error:
+            raise ConfigError(
+                ConfigFault(str(path), f"octet {error.start} is not UTF-8, which TOML must be")
+            ) from error
+        return cls.parse(text, name=str(path), folder=path.absolute().parent)
+
+    @classmethod
+    def parse(cls, text: str, *, name: str = "config.toml", folder: Path | None = None) -> Self:
+        """Make a configuration of the TOML in ``text``.
+
+        ``name`` stands for the file in faults; ``folder``, by default the working directory, is where relative files
+        are. Raises `ConfigError` with every fault and its line.
+        """
+        try:
+            table = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(syntax_fault(name, error)) from error
+        config, faults = cls._judge(table)
+        if faults:
+            raise ConfigError(*Places(name, text).locate(faults))
+        if folder is not None:
+            config._folder = folder
+        return config
+
+    @classmethod
+    def _judge(cls, table: dict[str, Any]) -> tuple[Self, list[Fault]]:
+        """Validate ``table``; where keys are faulty, then without them, so that the cross checks see the rest."""
+        faults: list[Fault] = []
+        try:
+            config = cls.model_validate(table)
+        except ValidationError as error:
+            faults = explain(error, cls)
+            config = cls.model_validate(without(table, faults))
+        return config, faults + cross_faults(config, untrusted={fault.key_path[:2] for fault in faults})
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the configuration file, to which relative files are relative; absolute."""
+        return self._folder
+
+    def server_info(self) -> ServerInfo:
+        """What plugins may know of the server."""
+        return ServerInfo(
+            folder=self.folder, name=self.server.host_name, address=self.addresses.server, pool=self.addresses.pool
+        )
+
+    def insecure_settings(self) -> tuple[str, ...]:
+        """A sentence for each setting that weakens what little protection PPTP gives; for ``check`` and start-up."""
+        return insecure_settings(self.ppp)

@@ -1,0 +1,91 @@
+"""Faults that no single key shows: settings that contradict each other."""
+
+import difflib
+import itertools
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from poptrio.address_ranges import address_count, parse_ranges
+from poptrio.config.faults import Fault, KeyPath
+from poptrio.config.sections import Addresses, Authentication, Ppp, Server
+
+if TYPE_CHECKING:
+    from poptrio.config.config import Config
+
+MS_CHAP = ("mschap-v2", "mschap-v1")
+"""The authentication protocols that yield MPPE keys (RFC 3079)."""
+
+
+def cross_faults(config: "Config", untrusted: set[KeyPath]) -> list[Fault]:
+    """Every contradiction in ``config``, except those that involve an ``untrusted`` key (its value is a stand-in)."""
+    found = itertools.chain(
+        _encryption(config.ppp),
+        _listen(config.server),
+        _pool(config.addresses),
+        _delays(config.authentication),
+        _unused_tables(config),
+    )
+    return [fault for involved, fault in found if not _touches(untrusted, involved)]
+
+
+def _touches(untrusted: set[KeyPath], involved: tuple[KeyPath, ...]) -> bool:
+    return any(path in untrusted or path[:1] in untrusted for path in involved)
+
+
+_Found = Iterator[tuple[tuple[KeyPath, ...], Fault]]
+
+
+def _encryption(ppp: Ppp) -> _Found:
+    key = ("ppp", "authentication")
+    keyless = [protocol for protocol in ppp.authentication if protocol not in MS_CHAP]
+    if not keyless:
+        return
+    without_keys = f"only MS-CHAP yields MPPE keys, so {' and '.join(keyless)} cannot"
+    if ppp.encryption == "require":
+        sentence = f'{without_keys} work with ppp.encryption = "require"; leave out what yields none, or set "prefer"'
+    elif ppp.encryption == "prefer" and len(keyless) == len(ppp.authentication):
+        sentence = f'{without_keys} work with ppp.encryption = "prefer"; add "mschap-v2", or set "refuse"'
+    else:
+        return
+    yield (key, ("ppp", "encryption")), Fault(key, sentence)
+
+
+def _listen(server: Server) -> _Found:
+    everywhere = {listen.port: listen for listen in server.listen if listen.address == IPv4Address(0)}
+    for listen in server.listen:
+        covering = everywhere.get(listen.port)
+        if covering is not None and listen is not covering:
+            key = ("server", "listen")
+            yield (key,), Fault(key, f"{covering} already takes connections for {listen}; name one of them only")
+
+
+def _pool(addresses: Addresses) -> _Found:
+    key = ("addresses", "pool")
+    try:
+        ranges = parse_ranges(addresses.pool)
+    except ValueError as error:
+        yield (key,), Fault(key, str(error))
+        return
+    if ranges and ranges[0][0] == addresses.server and address_count(ranges) == 1:
+        sentence = f"{addresses.server} is our own end of every call (addresses.server), so nothing is left for clients"
+        yield (key, ("addresses", "server")), Fault(key, sentence)
+
+
+def _delays(authentication: Authentication) -> _Found:
+    if authentication.failure_delay > authentication.failure_delay_max:
+        keys = (("authentication", "failure_delay"), ("authentication", "failure_delay_max"))
+        first, most = authentication.failure_delay, authentication.failure_delay_max
+        yield keys, Fault(keys[0], f"{first} is more than authentication.failure_delay_max = {most}")
+
+
+def _unused_tables(config: "Config") -> _Found:
+    lists = (("authentication", "plugins"), ("addresses", "plugins"))
+    named = [*config.authentication.plugins, *config.addresses.plugins]
+    for name in config.plugins:
+        if name not in named:
+            close = difflib.get_close_matches(name, named, n=1, cutoff=0.5)
+            meant = f'; did you mean "{close[0]}"?' if close else ""
+            key = ("plugins", name)
+            sentence = f"neither authentication.plugins nor addresses.plugins names this plugin{meant}"
+            yield (key, *lists), Fault(key, sentence)

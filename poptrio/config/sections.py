@@ -1,0 +1,228 @@
+"""The tables of ``config.toml`` as pydantic models; the docstring under a key is its documentation, everywhere.
+
+Defaults are a server that works with a chap-secrets file beside the configuration. All times are seconds.
+"""
+
+from functools import cached_property
+from ipaddress import IPv4Address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from poptrio.address_ranges import AddressRange, parse_ranges
+from poptrio.calls import Encryption
+from poptrio.config.values import (
+    Count,
+    CountOrNoLimit,
+    HostName,
+    InterfaceName,
+    Ipv4,
+    Listen,
+    ListenAddress,
+    Seconds,
+    SecondsOrOff,
+    Unique,
+)
+
+AuthenticationProtocol = Literal["mschap-v2", "mschap-v1", "chap-md5", "pap"]
+EncryptionMode = Literal["stateless", "stateful", "any"]
+EncryptionBits = Literal[128, 56, 40]
+
+
+def _available_datapath(value: object) -> object:
+    if value in ("kernel", "auto"):
+        raise ValueError(f'"{value}" comes in a later version; "userspace" is the only data path of this one')
+    return value
+
+
+def _available_protocol(value: object) -> object:
+    if value == "eap":
+        raise ValueError('"eap" is not available yet; it comes in a later version')
+    return value
+
+
+def _pool_entry(value: str) -> str:
+    parse_ranges([value])
+    return value
+
+
+class Section(BaseModel):
+    """What every table has in common: nothing is converted, nothing unknown is accepted, nothing changes later."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Server(Section):
+    """Control connections (RFC 2637 §2): where they are taken, how many, and how long each step may last."""
+
+    listen: Annotated[Unique[Listen], Field(min_length=1)] = (ListenAddress(IPv4Address("0.0.0.0")),)
+    """Addresses, as "address:port", on which control connections are taken; without a port it is 1723. GRE packets go
+    out from the same local address as their control connection."""
+
+    datapath: Annotated[Literal["userspace"], BeforeValidator(_available_datapath)] = "userspace"
+    """What moves the packets: "userspace" is one TUN and raw GRE sockets, with PPP and MPPE inside poptrio."""
+
+    interface: InterfaceName = "poptrio0"
+    """Name of the TUN of the userspace data path, at most 15 octets."""
+
+    host_name: HostName = "poptrio"
+    """What we call ourselves: in Start-Control-Connection-Reply, as the name in CHAP challenges, and in the server
+    column of chap-secrets."""
+
+    max_calls: Annotated[Count, Field(le=60_000)] = 10_000
+    """Calls at the same time. Call IDs have 16 bits and rest before they are used again, so 60000 is the end."""
+
+    max_calls_per_address: CountOrNoLimit = 256
+    """Calls at the same time from one client address, which clients behind one NAT gateway share; 0 is no limit."""
+
+    max_unauthenticated: Count = 500
+    """Control connections and calls at the same time that have not authenticated themselves yet; more are refused."""
+
+    max_unauthenticated_per_address: Count = 16
+    """The same, from one client address."""
+
+    start_timeout: Seconds = 10.0
+    """Seconds from the TCP connection to Start-Control-Connection-Request."""
+
+    call_timeout: Seconds = 30.0
+    """Seconds from there to the first Outgoing-Call-Request, and from the end of the last call to the next request."""
+
+    echo_interval: Seconds = 60.0
+    """Seconds of silence on a control connection after which an Echo-Request is sent (RFC 2637 §3.1.4 says 60)."""
+
+    echo_timeout: Seconds = 60.0
+    """Seconds that a client has for its Echo-Reply before its calls are ended."""
+
+    grace: Seconds = 5.0
+    """Seconds that calls have to say goodbye when the server is stopped."""
+
+
+class Gre(Section):
+    """Enhanced GRE (RFC 2637 §4): packets that overtake each other, and acknowledgements."""
+
+    reorder_packets: Annotated[int, Field(ge=0, le=1024)] = 64
+    """How many packets of a call may wait for one that was overtaken; 0 gives up every gap at once."""
+
+    reorder_timeout: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.03
+    """Seconds they wait at most; after that the missing packet counts as lost."""
+
+    ack_delay: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.1
+    """Seconds that an acknowledgement may wait for a data packet to travel with."""
+
+
+class Ppp(Section):
+    """PPP: what is asked of clients, what they are told, and how long they may take."""
+
+    mtu: Annotated[int, Field(ge=576, le=1500)] = 1400
+    """Largest IP packet inside the tunnel, in octets: what we ask for as MRU, and the most that is sent. With the outer
+    headers, 1400 fits into paths of 1452 octets and more; Windows insists on 1396 to 1400."""
+
+    clamp_mss: bool = True
+    """Lower the maximum segment size in passing TCP handshakes to what fits into a call's MTU."""
+
+    authentication: Annotated[
+        Unique[Annotated[AuthenticationProtocol, BeforeValidator(_available_protocol)]], Field(min_length=1)
+    ] = ("mschap-v2",)
+    """Authentication protocols, offered in this order: "mschap-v2", "mschap-v1", "chap-md5", "pap". Only the first two
+    yield keys for encryption. All are broken or worse; MS-CHAPv2 is the least bad."""
+
+    encryption: Encryption = "require"
+    """MPPE: "require" refuses calls without it and drops every clear-text packet, "prefer" asks for it and goes on
+    without, "refuse" never encrypts."""
+
+    encryption_bits: Annotated[Unique[EncryptionBits], Field(min_length=1)] = (128,)
+    """Key lengths that may be agreed on: any of 128, 56 and 40."""
+
+    encryption_mode: EncryptionMode = "any"
+    """When MPPE changes its key: "stateless" with every packet, "stateful" every 256 packets, which loses more than the
+    packet that the network lost; "any" asks for stateless and takes what the client insists on."""
+
+    dns: Annotated[Unique[Ipv4], Field(max_length=2)] = ()
+    """Name servers told to clients by IPCP (RFC 1877), at most two."""
+
+    wins: Annotated[Unique[Ipv4], Field(max_length=2)] = ()
+    """NetBIOS name servers told to clients by IPCP (RFC 1877), at most two."""
+
+    establish_timeout: Seconds = 60.0
+    """Seconds from Outgoing-Call-Request to a usable network; a call that takes longer is ended."""
+
+    restart_interval: Seconds = 3.0
+    """Restart timer: seconds until an unanswered Configure-Request, Terminate-Request or CHAP challenge is repeated
+    (RFC 1661 §4.6)."""
+
+    max_configure: Count = 10
+    """Max-Configure: Configure-Requests without an answer before the protocol is given up (RFC 1661 §4.6)."""
+
+    max_terminate: Count = 2
+    """Max-Terminate: Terminate-Requests without an answer before the link counts as closed (RFC 1661 §4.6)."""
+
+    max_failure: Count = 5
+    """Max-Failure: Configure-Naks before an option that cannot be agreed on is rejected (RFC 1661 §4.6)."""
+
+    lcp_echo_interval: SecondsOrOff = 30.0
+    """Seconds of silence after which an LCP Echo-Request is sent; 0 is never. It also keeps NAT gateways from
+    forgetting the call, which some do after 30 to 60 seconds."""
+
+    lcp_echo_failures: Count = 4
+    """LCP Echo-Requests in a row without an answer that end a call."""
+
+    authentication_interval: SecondsOrOff = 0.0
+    """Seconds between CHAP challenges during a call; 0 authenticates once only."""
+
+    idle_timeout: SecondsOrOff = 0.0
+    """Seconds without an IP packet in either direction that end a call; 0 is never. A plugin may decide otherwise."""
+
+    session_timeout: SecondsOrOff = 0.0
+    """Seconds after which a call is ended in any case; 0 is never. A plugin may decide otherwise."""
+
+
+class Addresses(Section):
+    """Inner addresses: ours, and who decides which one a call gets."""
+
+    server: Ipv4 = IPv4Address("10.90.0.1")
+    """Our end of every call."""
+
+    pool: Unique[Annotated[str, AfterValidator(_pool_entry)]] = ("10.90.0.2-10.90.15.254",)
+    """Addresses for clients: ranges "10.0.0.2-10.0.0.254" (short "10.0.0.2-254"), networks "10.0.0.0/24" (without
+    network and broadcast address), and single addresses. They are routed to the TUN."""
+
+    plugins: Unique[str] = ("ip-pool",)
+    """Plugins that are asked for an address, in this order; the first that has one wins."""
+
+    @cached_property
+    def pool_ranges(self) -> tuple[AddressRange, ...]:
+        """The pool as first and last addresses."""
+        return parse_ranges(self.pool)
+
+
+class Authentication(Section):
+    """Who decides who may call, and what a failure costs."""
+
+    plugins: Annotated[Unique[str], Field(min_length=1)] = ("chap-secrets",)
+    """Plugins that are asked who is calling, in this order; the first answer that is not "not mine" is final."""
+
+    strip_domain: bool = True
+    """Look DOMAIN\\user up as user. The log always shows both."""
+
+    default_domain: str = ""
+    """Domain of users who name none; they are looked up under it where strip_domain is false."""
+
+    timeout: Seconds = 10.0
+    """Seconds that a plugin has for one answer; a plugin that takes longer counts as failed."""
+
+    failure_delay: SecondsOrOff = 0.5
+    """Seconds that the answer to a failed attempt waits. It doubles with each further failure from the same address or
+    for the same user, and is forgotten after a success."""
+
+    failure_delay_max: SecondsOrOff = 8.0
+    """The most that it grows to."""
+
+
+class Log(Section):
+    """What is logged to standard error, and how."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least urgent level that is logged. "debug" shows every control message and PPP control packet."""
+
+    format: Literal["console", "json"] = "console"
+    """"console" is one readable line per event, "json" one JSON object per line."""

@@ -1,0 +1,146 @@
+"""RC4 behind one small interface, from libcrypto through ctypes where that works, else from `cryptography`. Hot path.
+
+RC4 is broken and only here because MPPE is made of it (RFC 3078 §5). A provider does two things: `Rc4Provider.once`
+ciphers one piece of data with a fresh key (stateless MPPE: every packet), `Rc4Provider.new` gives a key stream that
+goes on from piece to piece (stateful MPPE). ``default`` is chosen at import: libcrypto if it is there and ciphers a
+known vector rightly, since a new cipher object of `cryptography` costs more than ciphering a whole packet.
+
+Providers keep scratch memory between calls and belong to one thread.
+"""
+
+import ctypes
+from ctypes.util import find_library
+from typing import Protocol
+
+from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
+from cryptography.hazmat.primitives.ciphers import Cipher
+
+# The key schedule of libcrypto: two indices and 256 elements, each an unsigned int at most (openssl/rc4.h).
+_RC4_KEY = ctypes.c_uint * 258
+
+# More than any PPP frame; longer data is ciphered into memory of its own.
+_SCRATCH_SIZE = 65536
+
+
+class Rc4(Protocol):
+    """One RC4 key stream; encryption and decryption are the same operation."""
+
+    def update(self, data: bytes) -> bytes:
+        """Cipher ``data`` with the next ``len(data)`` octets of the key stream."""
+
+
+class Rc4Provider(Protocol):
+    """A source of RC4; keys have 5 to 32 octets (MPPE: 8 or 16)."""
+
+    name: str
+
+    def new(self, key: bytes) -> Rc4:
+        """A key stream from its beginning."""
+
+    def once(self, key: bytes, data: bytes) -> bytes:
+        """Cipher ``data`` with the beginning of the key stream of ``key``."""
+
+
+class CryptographyRc4:
+    """RC4 of the `cryptography` package, which keeps it among its decrepit algorithms."""
+
+    __slots__ = ()
+    name = "cryptography"
+
+    def new(self, key: bytes) -> Rc4:
+        return Cipher(ARC4(key), None).encryptor()
+
+    def once(self, key: bytes, data: bytes) -> bytes:
+        return Cipher(ARC4(key), None).encryptor().update(data)
+
+
+class LibcryptoRc4:
+    """RC4 of the system's libcrypto: the low-level functions, which need no legacy provider to be configured.
+
+    Raises OSError where there is no libcrypto or where it has no RC4.
+    """
+
+    __slots__ = ("_key", "_key_address", "_rc4", "_scratch", "_scratch_address", "_set_key")
+    name = "libcrypto"
+
+    def __init__(self) -> None:
+        library = _load_libcrypto()
+        try:
+            self._set_key = library.RC4_set_key
+            self._rc4 = library.RC4
+        except AttributeError as error:
+            raise OSError("libcrypto was built without RC4") from error
+        self._set_key.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
+        self._set_key.restype = None
+        self._rc4.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p)
+        self._rc4.restype = None
+        self._key = _RC4_KEY()
+        self._key_address = ctypes.addressof(self._key)
+        scratch = ctypes.create_string_buffer(_SCRATCH_SIZE)
+        self._scratch = memoryview(scratch)  # holds the memory too
+        self._scratch_address = ctypes.addressof(scratch)
+
+    def new(self, key: bytes) -> Rc4:
+        schedule = _RC4_KEY()
+        self._set_key(ctypes.addressof(schedule), len(key), key)
+        return _LibcryptoStream(self, schedule)
+
+    def once(self, key: bytes, data: bytes) -> bytes:
+        self._set_key(self._key_address, len(key), key)
+        return self.cipher(self._key_address, data)
+
+    def cipher(self, schedule_address: int, data: bytes) -> bytes:
+        """Cipher ``data`` with the key schedule at ``schedule_address`` and move the schedule on."""
+        size = len(data)
+        if size > _SCRATCH_SIZE:
+            output = ctypes.create_string_buffer(size)
+            self._rc4(schedule_address, size, data, ctypes.addressof(output))
+            return output.raw
+        self._rc4(schedule_address, size, data, self._scratch_address)
+        return self._scratch[:size].tobytes()
+
+
+class _LibcryptoStream:
+    """A key stream whose schedule is memory of ours that libcrypto moves on."""
+
+    __slots__ = ("_address", "_provider", "_schedule")
+
+    def __init__(self, provider: LibcryptoRc4, schedule: "ctypes.Array[ctypes.c_uint]") -> None:
+        self._provider = provider
+        self._schedule = schedule  # held: the address alone would not keep it
+        self._address = ctypes.addressof(schedule)
+
+    def update(self, data: bytes) -> bytes:
+        return self._provider.cipher(self._address, data)
+
+
+def _load_libcrypto() -> ctypes.PyDLL:
+    """The system's libcrypto; PyDLL, because letting go of the interpreter lock costs more than ciphering a packet."""
+    try:
+        return ctypes.PyDLL("libcrypto.so.3")
+    except OSError:
+        name = find_library("crypto")  # runs ldconfig or a compiler, hence not tried first
+        if name is None:
+            raise
+        return ctypes.PyDLL(name)
+
+
+def works(provider: Rc4Provider) -> bool:
+    """Whether ``provider`` gives the key stream of RFC 6229 §2 (128-bit key), in one piece and in two."""
+    key = bytes(range(1, 17))
+    expected = bytes.fromhex("9ac7cc9a609d1ef7b2932899cde41b97 5248c4959014126a6e8a84f11d1a9e1c")
+    stream = provider.new(key)
+    pieces = stream.update(bytes(15)) + stream.update(bytes(17))
+    return provider.once(key, bytes(32)) == pieces == expected
+
+
+def choose() -> Rc4Provider:
+    """libcrypto if it is there and works, else `cryptography`."""
+    try:
+        libcrypto = LibcryptoRc4()
+    except OSError:
+        return CryptographyRc4()
+    return libcrypto if works(libcrypto) else CryptographyRc4()
+
+
+default: Rc4Provider = choose()

@@ -1,0 +1,340 @@
+"""One call's way through a data path: GRE channel, PPP framing, MPPE, encryption enforcement, ingress filter. Hot path.
+
+    peer ── GRE ── GreChannel ── PPP frame ─┬─ 0x00fd: decrypt, then as below
+                                            ├─ 0x0021: checks, then `Ports.deliver` to our network
+                                            └─ the rest: `CallOwner.frame_arrived`
+    our network ── packet_from_network ── checks, encrypt, PPP frame ── GreChannel ── GRE ── peer
+
+Everything is called directly and returns at once; a packet crosses no task. Sockets, TUN and timers are behind `Ports`,
+so that the userspace path and its in-memory twin share all that is here.
+
+Whatever one packet breaks, it breaks its own call only: the three ways in (a GRE packet, an inner packet, a timer)
+catch every exception, log it, close the path and tell the owner. The reader of all calls reads on.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import inf
+from typing import Concatenate, ParamSpec
+
+import structlog
+
+from poptrio.crypto.mppe import MppeDecryptor, MppeEncryptor
+from poptrio.crypto.mppe_keys import MppeParameters
+from poptrio.datapath.base import CallEndpoint, CallOwner, NetworkParameters, PathCounters
+from poptrio.datapath.open_network import ADDRESS_AND_CONTROL, ENCRYPTED, IPV4, OpenNetwork
+from poptrio.datapath.packets import (
+    TCP,
+    TokenBucket,
+    clamp_mss,
+    fragmentation_needed,
+    fragments,
+    ipv4_length,
+    may_fragment,
+)
+from poptrio.protocols.gre import GreChannel, GreSettings
+
+_IPV4_FIELD = IPV4.to_bytes(2, "big")
+
+# ICMP fragmentation-needed messages per call: enough for every new flow to learn the MTU, too few for a flood.
+_ICMP_RATE = 20.0
+_ICMP_BURST = 50.0
+
+_log = structlog.get_logger(__name__)
+
+_Arguments = ParamSpec("_Arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """What a call path is connected to. All return at once.
+
+    ``send_gre`` puts a GRE packet on its way to the peer, ``deliver`` an inner packet into our network, ``report`` an
+    ICMP message of our own as well; these three may raise OSError, which is counted. ``call_at`` is a timer.
+    ``network_changed`` hears every `open_network` and `close_network` (as None), ``closed`` the end.
+    """
+
+    send_gre: Callable[[bytes], object]
+    deliver: Callable[[bytes], object]
+    report: Callable[[bytes], object]
+    call_at: Callable[[float, Callable[[float], None]], None]
+    network_changed: "Callable[[GreCallPath, NetworkParameters | None], None]"
+    closed: "Callable[[GreCallPath], None]"
+
+
+def _contained(
+    way_in: "Callable[Concatenate[GreCallPath, _Arguments], None]",
+) -> "Callable[Concatenate[GreCallPath, _Arguments], None]":
+    """Keep what goes wrong in ``way_in`` to the call whose path it is."""
+
+    @functools.wraps(way_in)
+    def contained(path: "GreCallPath", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+        try:
+            way_in(path, *args, **kwargs)
+        except Exception as error:  # noqa: BLE001 - a bug in one call must not end the reader of all
+            _log.exception("data_path_error", call_id=path.endpoint.call_id, peer=str(path.endpoint.peer))
+            path.fail(f"an error inside the data path: {error!r}")
+
+    return contained
+
+
+class GreCallPath:
+    """A `CallPath` over enhanced GRE. ``peer`` is the four octets of the peer's outer address."""
+
+    __slots__ = (
+        "_call_at",
+        "_channel",
+        "_closed",
+        "_decryptor",
+        "_encryptor",
+        "_icmp_bucket",
+        "_network",
+        "_owner",
+        "_ports",
+        "_receive_parameters",
+        "_send_parameters",
+        "_wake_at",
+        "counters",
+        "endpoint",
+        "peer",
+    )
+
+    def __init__(self, endpoint: CallEndpoint, owner: CallOwner, ports: Ports, settings: GreSettings) -> None:
+        self.endpoint = endpoint
+        self.peer = endpoint.peer.packed
+        self.counters = PathCounters()
+        self._network: OpenNetwork | None = None
+        self._owner = owner
+        self._ports = ports
+        self._call_at = ports.call_at
+        self._channel = GreChannel(endpoint.peer_call_id, self.counters, settings)
+        self._wake_at = inf
+        self._closed = False
+        self._send_parameters: MppeParameters | None = None
+        self._receive_parameters: MppeParameters | None = None
+        self._encryptor: MppeEncryptor | None = None
+        self._decryptor: MppeDecryptor | None = None
+        self._icmp_bucket = TokenBucket(_ICMP_RATE, _ICMP_BURST)
+
+    # What the call's owner does (poptrio.datapath.base.CallPath).
+
+    def send_frame(self, frame: bytes) -> None:
+        """Send one complete PPP control frame, address and control included where they are due, never encrypted."""
+        if not self._closed:
+            self._send(frame)
+
+    def set_encryption(self, send: MppeParameters | None, receive: MppeParameters | None) -> None:
+        """Use these MPPE parameters from now on. Unchanged ones keep their state; None ends that direction."""
+        if send != self._send_parameters:
+            self._send_parameters = send
+            self._encryptor = MppeEncryptor(send) if send else None
+        if receive != self._receive_parameters:
+            self._receive_parameters = receive
+            self._decryptor = MppeDecryptor(receive) if receive else None
+
+    def reset_encryption(self) -> None:
+        """The peer sent a CCP Reset-Request: the next stateful packet is FLUSHED with re-initialised tables."""
+        if self._encryptor is not None:
+            self._encryptor.reset()
+
+    def open_network(self, network: NetworkParameters) -> None:
+        """IPCP is up: let IP packets pass. May be called again with other parameters."""
+        if self._closed:
+            return
+        self._network = OpenNetwork(network)
+        self._ports.network_changed(self, network)
+
+    def close_network(self) -> None:
+        """IPCP is down: drop IP packets, forget the address and its routes."""
+        if self._network is not None:
+            self._network = None
+            self._ports.network_changed(self, None)
+
+    def close(self) -> None:
+        """Forget the call; idempotent, synchronous, cannot fail."""
+        if not self._closed:
+            self._closed = True
+            self.close_network()
+            self._ports.closed(self)
+
+    # What the data path does.
+
+    @_contained
+    def packet_from_peer(self, packet: bytes, start: int, now: float) -> None:
+        """A GRE packet of this call; its GRE header begins at ``start``."""
+        channel = self._channel
+        for frame in channel.receive_packet(packet, start, now):
+            self._frame_arrived(frame, now)
+        if channel.next_deadline() < self._wake_at:
+            self._wait(now)
+
+    @_contained
+    def packet_from_network(self, packet: bytes, now: float) -> None:
+        """An inner packet of our network for the peer."""
+        counters = self.counters
+        network = self._network
+        if network is None:
+            counters.no_network += 1
+            return
+        length = ipv4_length(packet)
+        if not length:
+            counters.malformed += 1
+            return
+        if length > network.mtu:
+            self._too_big(packet[:length], network, now)
+        else:
+            self._send_ip(packet[:length], network, now)
+
+    @_contained
+    def wake(self, now: float) -> None:
+        """A timer of this call rings."""
+        if now >= self._wake_at and not self._closed:
+            self._wake_at = inf
+            self._wait(now)
+
+    def fail(self, reason: str) -> None:
+        """Close, and tell the owner that nothing moves any more."""
+        if not self._closed:
+            self.close()
+            self._owner.path_failed(reason)
+
+    # From the peer.
+
+    def _frame_arrived(self, frame: bytes, now: float) -> None:
+        """One PPP frame, whose address and control (RFC 1661 §6.6) and protocol (§6.5) fields may be compressed."""
+        if self._closed or not frame:
+            return
+        position = 2 if frame[:2] == ADDRESS_AND_CONTROL else 0
+        if len(frame) < position + 2:
+            self.counters.malformed += 1
+            return
+        protocol = frame[position]
+        if protocol & 1:
+            position += 1
+        else:
+            protocol = protocol << 8 | frame[position + 1]
+            position += 2
+        if protocol == ENCRYPTED:
+            self._encrypted_arrived(frame[position:], now)
+        elif protocol == IPV4:
+            self._ip_arrived(frame[position:], False, now)
+        else:
+            self._owner.frame_arrived(protocol.to_bytes(2, "big") + frame[position:], False)
+
+    def _encrypted_arrived(self, data: bytes, now: float) -> None:
+        decryptor = self._decryptor
+        if decryptor is None:
+            self.counters.undecryptable += 1
+            return
+        datagram = decryptor.decrypt(data)
+        if datagram is None or len(datagram) < 2:
+            self.counters.undecryptable += 1
+            if decryptor.reset_needed:
+                decryptor.reset_needed = False
+                self._owner.decryption_lost()
+            return
+        protocol = datagram[0]
+        position = 1
+        if not protocol & 1:
+            protocol = protocol << 8 | datagram[1]
+            position = 2
+        if protocol == IPV4:
+            self._ip_arrived(datagram[position:], True, now)
+        else:
+            self._owner.frame_arrived(protocol.to_bytes(2, "big") + datagram[position:], True)
+
+    def _ip_arrived(self, packet: bytes, encrypted: bool, now: float) -> None:
+        counters = self.counters
+        network = self._network
+        if network is None:
+            counters.no_network += 1
+            return
+        if not encrypted and network.encryption_required:
+            counters.clear_text += 1
+            return
+        length = ipv4_length(packet)
+        if not length:
+            counters.malformed += 1
+            return
+        if packet[12:16] != network.source and not network.may_come_from(packet[12:16]):
+            counters.foreign_source += 1
+            return
+        if length != len(packet):
+            packet = packet[:length]
+        if packet[9] == TCP and network.clamp_mss:
+            packet = clamp_mss(packet, network.mtu)
+        try:
+            self._ports.deliver(packet)
+        except OSError:
+            counters.send_failed += 1
+            return
+        counters.packets_in += 1
+        counters.bytes_in += length
+        counters.last_received = now
+
+    # To the peer.
+
+    def _send_ip(self, packet: bytes, network: OpenNetwork, now: float) -> None:
+        counters = self.counters
+        if packet[9] == TCP and network.clamp_mss:
+            packet = clamp_mss(packet, network.mtu)
+        encryptor = self._encryptor
+        if encryptor is not None:
+            # The protocol field inside is never compressed: no more is agreed on than that of the frame outside.
+            frame = network.encrypted_prefix + encryptor.encrypt(_IPV4_FIELD + packet)
+        elif network.encryption_required:
+            counters.clear_text += 1
+            return
+        else:
+            frame = network.plain_prefix + packet
+        if self._send(frame):
+            counters.packets_out += 1
+            counters.bytes_out += len(packet)
+            counters.last_sent = now
+
+    def _too_big(self, packet: bytes, network: OpenNetwork, now: float) -> None:
+        """A packet over the call's MTU: in fragments where it allows them, else told to its sender (RFC 1191 §4)."""
+        if may_fragment(packet):
+            for fragment in fragments(packet, network.mtu):
+                self._send_ip(fragment, network, now)
+            return
+        self.counters.too_big += 1
+        message = fragmentation_needed(packet, network.mtu, network.our_address)
+        if message is not None and self._icmp_bucket.take(now):
+            try:
+                self._ports.report(message)
+            except OSError:
+                self.counters.send_failed += 1
+
+    def _send(self, frame: bytes) -> bool:
+        return self._transmit(self._channel.data_packet(frame))
+
+    def _transmit(self, packet: bytes) -> bool:
+        """Send a GRE packet. What the kernel does not take is lost like any packet; only the counter knows.
+
+        A full queue, a firewall's EPERM and ICMP errors all pass, and GRE is no reason to end a call: its owner's
+        echoes notice when nothing gets through.
+        """
+        try:
+            self._ports.send_gre(packet)
+        except OSError:
+            self.counters.send_failed += 1
+            return False
+        return True
+
+    # Timers.
+
+    def _wait(self, now: float) -> None:
+        """Do what is due, then see to it that `wake` is called for the rest."""
+        channel = self._channel
+        if channel.next_deadline() <= now:
+            for frame in channel.handle_timeout(now):
+                self._frame_arrived(frame, now)
+            acknowledgement = channel.acknowledgement_to_send(now)
+            if acknowledgement is not None and not self._closed:
+                self._transmit(acknowledgement)
+        deadline = channel.next_deadline()
+        if deadline < self._wake_at and not self._closed:
+            self._wake_at = deadline
+            self._call_at(deadline, self.wake)

@@ -1,0 +1,238 @@
+"""The userspace data path: raw GRE sockets, one TUN, and every packet's way between them in this process. Hot path.
+
+The readers, one per GRE socket and one for the TUN, wait once and then drain up to `BATCH` packets. A packet is looked
+up in a dict and handed to its `GreCallPath` by a plain call, which ends in a ``send`` or ``write``: nothing is queued.
+"""
+
+import errno
+import os
+import socket
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from ipaddress import IPv4Address, IPv4Network
+
+import trio
+
+from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters, NetworkParameters
+from poptrio.datapath.call_path import GreCallPath, Ports
+from poptrio.datapath.timers import Timers
+from poptrio.datapath.userspace.gre_socket import MAX_PACKET, GreSocket
+from poptrio.datapath.userspace.inner_networks import InnerNetworks
+from poptrio.datapath.userspace.routes import KernelRoutes
+from poptrio.datapath.userspace.tun import Tun
+from poptrio.errors import LocalProtocolError
+from poptrio.protocols.gre import GreSettings, call_id_of
+
+BATCH = 64
+"""Packets per wake-up: waiting for each costs three times as much, many more would make other tasks wait."""
+
+_ANY = IPv4Address("0.0.0.0")
+
+# The first octet of inner addresses that are no single host's begins here (RFC 1112 §4).
+_MULTICAST = 224
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserspaceSettings:
+    """What a `UserspaceDataPath` is made with.
+
+    ``listen`` are the local outer addresses; 0.0.0.0 stands for all. ``interface`` names the TUN, whose MTU in octets
+    is ``mtu``. ``address`` is our inner address, and ``routes`` are the inner networks of all clients
+    (`covering_routes`); a client leaves both empty, since `NetworkParameters` bring address and routes with the call.
+    """
+
+    listen: tuple[IPv4Address, ...]
+    interface: str
+    mtu: int
+    address: IPv4Address | None = None
+    routes: tuple[IPv4Network, ...] = ()
+    gre: GreSettings = field(default_factory=GreSettings)
+
+
+class UserspaceDataPath:
+    """A `DataPath` of raw sockets and a TUN. `run` opens them; calls can be opened once it has reported started."""
+
+    def __init__(self, settings: UserspaceSettings) -> None:
+        self.counters = DataPathCounters()
+        self._settings = settings
+        self._timers = Timers()
+        self._calls: dict[int, GreCallPath] = {}
+        self._networks = InnerNetworks()
+        self._sockets: dict[IPv4Address, GreSocket] = {}
+        self._gateway: GreCallPath | None = None  # the client role: where everything else goes
+        self._gateway_address: IPv4Address | None = None
+        self._running = trio.CancelScope()
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Open sockets and TUN, move packets until cancelled or `close`, and leave neither device nor route behind.
+
+        Raises OSError, with the remedy in its text, or ConfigError when something cannot be opened. OSError in an
+        ExceptionGroup when the TUN disappears while it is in use; all calls have been told then.
+        """
+        with self._running, ExitStack() as resources:
+            self._open(resources)
+            async with trio.open_nursery() as nursery:
+                for gre_socket in self._sockets.values():
+                    nursery.start_soon(self._read_gre, gre_socket.socket)
+                nursery.start_soon(self._read_tun)
+                nursery.start_soon(self._timers.run)
+                task_status.started()
+
+    def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> GreCallPath:
+        """Start to take GRE packets of this call. Raises OSError when there is no socket for its local address."""
+        if endpoint.call_id in self._calls:
+            raise LocalProtocolError(f"Call ID {endpoint.call_id} is in use")
+        gre_socket = self._sockets.get(endpoint.local) or self._sockets.get(_ANY)
+        if gre_socket is None:
+            raise OSError(errno.EADDRNOTAVAIL, f"no GRE socket for {endpoint.local}")
+        ports = Ports(
+            send_gre=gre_socket.sender(endpoint),
+            deliver=self._to_tun,
+            report=self._report,
+            call_at=self._timers.call_at,
+            network_changed=self._network_changed,
+            closed=self._forget,
+        )
+        path = self._calls[endpoint.call_id] = GreCallPath(endpoint, owner, ports, self._settings.gre)
+        return path
+
+    def close(self) -> None:
+        """Make `run` return; device and routes are gone when it has."""
+        self._running.cancel()
+
+    def _open(self, resources: ExitStack) -> None:
+        settings = self._settings
+        # The socket for all addresses also gets the packets of each: a second one would see everything twice.
+        for address in {_ANY} if _ANY in settings.listen else settings.listen:
+            if address not in self._sockets:
+                gre_socket = self._sockets[address] = GreSocket(address)
+                resources.callback(gre_socket.close)
+        resources.callback(self._sockets.clear)
+        tun = self._tun = Tun(settings.interface)
+        resources.callback(tun.close)
+        tun.set_up(settings.mtu)
+        if settings.address is not None:
+            tun.add_address(settings.address)
+        for network in settings.routes:
+            tun.add_route(network)
+        self._kernel_routes = KernelRoutes(settings.routes, tun.add_route, tun.remove_route)
+        self._to_tun: Callable[[bytes], object] = partial(os.write, tun.fd)
+        # ICMP messages go out by a socket: the kernel drops what comes out of the TUN with an address of its own.
+        self._icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
+        resources.callback(self._icmp.close)
+        resources.callback(self._close_calls)
+
+    # From the peers.
+
+    async def _read_gre(self, raw: socket.socket) -> None:
+        while True:
+            await trio.lowlevel.wait_readable(raw)
+            self._drain_gre(raw.recv)
+
+    def _drain_gre(self, receive: Callable[[int], bytes]) -> None:
+        counters = self.counters
+        calls = self._calls
+        now = trio.current_time()
+        for _ in range(BATCH):
+            try:
+                packet = receive(MAX_PACKET)
+            except BlockingIOError:
+                return
+            except OSError:
+                # An ICMP error about something we sent, or no memory: the next packet is none the worse.
+                counters.receive_failed += 1
+                continue
+            start = (packet[0] & 15) << 2
+            call_id = call_id_of(packet, start)
+            path = calls.get(call_id)
+            if call_id < 0:
+                counters.malformed += 1
+            elif path is None:
+                counters.no_such_call += 1
+            elif packet[12:16] != path.peer:
+                counters.wrong_source += 1
+            else:
+                path.packet_from_peer(packet, start, now)
+
+    # From our network.
+
+    async def _read_tun(self) -> None:
+        try:
+            while True:
+                await trio.lowlevel.wait_readable(self._tun.fd)
+                self._drain_tun(self._tun.fd)
+        except OSError as error:
+            reason = f"the TUN {self._tun.name} cannot be read any more, it may have been deleted: {error.strerror}"
+            for path in tuple(self._calls.values()):
+                path.fail(reason)
+            raise OSError(error.errno, reason) from error
+
+    def _drain_tun(self, fd: int) -> None:
+        read = os.read
+        hosts = self._networks.hosts
+        now = trio.current_time()
+        for _ in range(BATCH):
+            try:
+                packet = read(fd, MAX_PACKET)
+            except BlockingIOError:
+                return
+            if len(packet) < 20 or packet[0] >> 4 != 4:
+                continue  # the kernel's IPv6 chatter
+            path = hosts.get(packet[16:20]) or self._path_to(packet[16:20])
+            if path is not None:
+                path.packet_from_network(packet, now)
+
+    def _path_to(self, destination: bytes) -> GreCallPath | None:
+        """Which call leads to an inner address that is not a client's own."""
+        path = self._networks.find(destination) or self._gateway
+        if path is None and destination[0] < _MULTICAST:
+            self.counters.no_such_address += 1
+        return path
+
+    def _report(self, message: bytes) -> None:
+        self._icmp.sendto(message, (socket.inet_ntoa(message[16:20]), 0))
+
+    # What calls change.
+
+    def _network_changed(self, path: GreCallPath, network: NetworkParameters | None) -> None:
+        networks = _networks_behind(network)
+        self._networks.replace(path, networks)
+        try:
+            if network is not None and network.peer_address is None:
+                self._open_gateway(path, network)
+            elif path is self._gateway:
+                self._close_gateway()
+            self._kernel_routes.replace(path, networks)
+        except OSError as error:
+            path.fail(str(error))  # comes here again, with None
+
+    def _open_gateway(self, path: GreCallPath, network: NetworkParameters) -> None:
+        """We are the client of this call: the TUN becomes its end, and everything goes there."""
+        if network.our_address != self._gateway_address:
+            self._close_gateway()
+            self._tun.add_address(network.our_address)
+            self._gateway_address = network.our_address
+        self._tun.set_up(network.mtu)
+        self._gateway = path
+
+    def _close_gateway(self) -> None:
+        if self._gateway_address is not None:
+            self._tun.remove_address(self._gateway_address)
+        self._gateway = self._gateway_address = None
+
+    def _forget(self, path: GreCallPath) -> None:
+        del self._calls[path.endpoint.call_id]
+
+    def _close_calls(self) -> None:
+        for path in tuple(self._calls.values()):
+            path.close()
+
+
+def _networks_behind(network: NetworkParameters | None) -> tuple[IPv4Network, ...]:
+    if network is None:
+        return ()
+    if network.peer_address is None:
+        return network.routes
+    return (IPv4Network(network.peer_address), *network.routes)

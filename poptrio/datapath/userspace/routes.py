@@ -1,0 +1,70 @@
+"""Which inner networks the kernel routes to the TUN: the pool for all calls together, others while a call has them."""
+
+import ipaddress
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable
+from ipaddress import IPv4Address, IPv4Network
+
+from poptrio.address_ranges import AddressRange
+
+
+def covering_routes(pool: Iterable[AddressRange], server: IPv4Address) -> tuple[IPv4Network, ...]:
+    """The routes to the TUN for ``pool``: as few as possible without taking addresses that may be somebody else's.
+
+    A range becomes the one network around it if all that this adds are its network address, its broadcast address and
+    the ``server``'s own; otherwise the networks that it consists of. The usual pool is one route.
+    """
+    networks: list[IPv4Network] = []
+    for first, last in pool:
+        around = _network_around(first, last)
+        added = around.num_addresses - (int(last) - int(first) + 1)
+        ours = {around.network_address, around.broadcast_address, server}
+        if added == sum(1 for address in ours if address in around and not first <= address <= last):
+            networks.append(around)
+        else:
+            networks.extend(ipaddress.summarize_address_range(first, last))
+    return tuple(ipaddress.collapse_addresses(networks))
+
+
+class KernelRoutes:
+    """Routes to the TUN for single calls, on top of the standing ones, each there as long as some call needs it."""
+
+    def __init__(
+        self,
+        standing: Iterable[IPv4Network],
+        add: Callable[[IPv4Network], None],
+        remove: Callable[[IPv4Network], None],
+    ) -> None:
+        self._standing = tuple(standing)
+        self._add = add
+        self._remove = remove
+        self._users: Counter[IPv4Network] = Counter()
+        self._of_user: dict[Hashable, set[IPv4Network]] = {}
+
+    def replace(self, user: Hashable, networks: Iterable[IPv4Network]) -> None:
+        """From now on ``user`` needs routes to ``networks``, and to nothing else.
+
+        Raises OSError when the kernel refuses one; ``user`` then has those before it, until it asks for none.
+        """
+        wanted = [network for network in networks if not any(map(network.subnet_of, self._standing))]
+        has = self._of_user.setdefault(user, set())
+        for network in wanted:
+            if network not in has:
+                if not self._users[network]:
+                    self._add(network)
+                self._users[network] += 1
+                has.add(network)
+        for network in has.difference(wanted):
+            has.remove(network)
+            self._users[network] -= 1
+            if not self._users[network]:
+                del self._users[network]
+                self._remove(network)
+        if not has:
+            del self._of_user[user]
+
+
+def _network_around(first: IPv4Address, last: IPv4Address) -> IPv4Network:
+    """The smallest network that holds both."""
+    prefix_length = 32 - (int(first) ^ int(last)).bit_length()
+    return IPv4Network((int(first), prefix_length), strict=False)

@@ -1,0 +1,79 @@
+"""The hooks: what poptrio asks its plugins, as pluggy specifications under the prefix ``poptrio_``.
+
+A plugin implements any of these functions, marked with ``@hookimpl``, in a module or a class that the entry-point group
+``poptrio`` names. Arguments are matched by name, and an implementation may leave out those that it does not need.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from ipaddress import IPv4Address
+
+import pluggy
+
+from poptrio.calls import Accept, AccountingRecord, AddressLease, AuthRequest, CallInfo, Reject, ServerInfo
+
+PROJECT = "poptrio"
+"""The entry-point group, and the project name of pluggy's markers."""
+
+PREFIX = "poptrio_"
+"""What the name of every hook begins with."""
+
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def poptrio_lifespan(config: Mapping[str, object], server: ServerInfo) -> AbstractAsyncContextManager[None] | None:
+    """Hold resources for the life of the server: files, sockets, caches.
+
+    Called once, before the server listens, with the plugin's own ``[plugins.NAME]`` table (empty when there is none).
+    The context is entered in the order of the configuration and left in reverse, after the last call has ended. Write
+    it as an async generator under ``@hookimpl`` and ``@asynccontextmanager``. Raise `ConfigError` to refuse to start;
+    the faults of all plugins are reported together.
+    """
+
+
+@hookspec
+async def poptrio_authenticate(call: CallInfo, request: AuthRequest) -> Accept | Reject | None:
+    """Decide who is calling.
+
+    Called once per authentication attempt, in the order of ``[authentication] plugins``, one plugin after the other.
+    Return None when the user is not yours: the next plugin is asked. `Accept` and `Reject` are final. When every plugin
+    returns None the call is refused as if the password were wrong. An exception, an answer of another type, or none
+    within ``[authentication] timeout`` refuses the call and is logged: a broken directory must not open the door.
+    """
+
+
+@hookspec
+async def poptrio_allocate_address(call: CallInfo, user: Accept) -> AddressLease | None:
+    """Find an inner address for an authenticated call.
+
+    Called in the order of ``[addresses] plugins``, one plugin after the other; the first lease is taken. Return None
+    when another plugin should try, raise `NoAddress` with a sentence for the log when there is none to be had. The
+    lease's ``release`` is called exactly once, synchronously, when the call ends. A plugin that waits after it has
+    reserved an address must release it again when it is cancelled there; from its return on, the lease is the call's.
+    """
+
+
+@hookspec
+async def poptrio_account(record: AccountingRecord) -> None:
+    """Take note of a call's start, its traffic so far, or its end.
+
+    Every plugin is called, all at the same time. Exceptions and late answers are logged and change nothing.
+    """
+
+
+@hookspec
+def poptrio_admit(peer: IPv4Address) -> str | None:
+    """Say whether a client may connect at all, before anything is read from it.
+
+    Return a sentence to refuse, which is logged, or None. Must not block: the whole server waits. An exception refuses.
+    """
+
+
+@hookspec
+def poptrio_reload() -> None:
+    """Read your files again: the operator has sent SIGHUP.
+
+    Keep what you had when the new files are broken, and log what is wrong with them. Exceptions are logged.
+    """

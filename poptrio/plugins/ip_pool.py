@@ -1,0 +1,185 @@
+"""``ip-pool``: inner addresses for calls, out of ``[addresses] pool`` or as the authentication plugin says.
+
+An address that comes back waits at the end of a queue under the name of its last user. The same user gets it again as
+long as it is there; others get addresses that were never used, then the one that has waited longest.
+"""
+
+import functools
+import itertools
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network
+
+from pydantic import BaseModel, ConfigDict
+
+from poptrio.api import (
+    Accept,
+    AddressLease,
+    AddressRange,
+    CallInfo,
+    ConfigError,
+    ConfigFault,
+    NoAddress,
+    ServerInfo,
+    address_count,
+    hookimpl,
+    parse_ranges,
+    read_config,
+)
+
+POOL_NAME = "default"
+"""What `Accept.framed_pool` may call the pool."""
+
+FROM_POOL = (IPv4Address("255.255.255.254"), IPv4Address("255.255.255.255"))
+"""Framed-IP-Addresses that mean "the server selects" and "the client selects" (RFC 2865 §5.8); we select for both."""
+
+NAMES_SHOWN = 10
+"""How many users a full pool names."""
+
+
+class IpPoolConfig(BaseModel):
+    """``[plugins.ip-pool]`` has no keys: the pool is ``[addresses] pool``."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+
+class IpPool:
+    """The plugin."""
+
+    def __init__(self) -> None:
+        self._pool: Pool | None = None
+
+    @hookimpl
+    @asynccontextmanager
+    async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
+        """Make the pool; a pool that cannot be used keeps the server from starting."""
+        read_config(IpPoolConfig, config, "plugins.ip-pool")
+        try:
+            self._pool = Pool(parse_ranges(server.pool), server.address)
+        except ValueError as error:
+            raise ConfigError(ConfigFault("addresses.pool", str(error))) from None
+        yield
+
+    @hookimpl
+    async def poptrio_allocate_address(self, call: CallInfo, user: Accept) -> AddressLease | None:
+        """The address that the user must have, one from where it must come from, or any of the pool."""
+        assert self._pool is not None, "asked before the lifespan was entered"
+        holder = Holder(user.user, call.session_id)
+        if user.framed_address is not None and user.framed_address not in FROM_POOL:
+            return self._pool.allocate_static(user.framed_address, holder)
+        if user.framed_pool not in (None, POOL_NAME):
+            return None
+        if user.framed_networks:
+            return self._pool.allocate_from(user.framed_networks, holder)
+        return self._pool.allocate(holder)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Holder:
+    """The call that has an address."""
+
+    user: str
+    session_id: str
+
+
+class Pool:
+    """Which address belongs to whom. Every operation but `allocate_from` takes constant time, whatever the size.
+
+    Addresses are kept as numbers, and only those that were ever used: nothing is built up for a large pool beforehand.
+    ``server``, our own inner address, is never given away; ValueError when ``ranges`` leave nothing besides it.
+    """
+
+    def __init__(self, ranges: tuple[AddressRange, ...], server: IPv4Address) -> None:
+        self._ranges = [(int(first), int(last)) for first, last in ranges]
+        self._server = int(server)
+        self._size = address_count(ranges) - self._has(self._server)
+        if self._size == 0:
+            raise ValueError(f"holds no address besides {server}, which is the server's own")
+        self._fresh = itertools.chain.from_iterable(range(first, last + 1) for first, last in self._ranges)
+        self._held: dict[int, Holder] = {}
+        self._held_of_pool = 0
+        self._waiting: OrderedDict[int, str] = OrderedDict()  # released address → its last user, longest wait first
+        self._last: dict[str, int] = {}  # user → the waiting address that it had last
+
+    def allocate(self, holder: Holder) -> AddressLease:
+        """Any address of the pool. Raises `NoAddress` when all are held."""
+        number = self._last.get(holder.user)
+        if number is None:
+            number = next(self._never_used(), None)
+        if number is None:
+            number = next(iter(self._waiting), None)
+        if number is None:
+            raise NoAddress(self._full())
+        return self._lease(number, holder)
+
+    def allocate_static(self, address: IPv4Address, holder: Holder) -> AddressLease:
+        """Exactly ``address``, in the pool or not. Raises `NoAddress` when another call has it."""
+        number = int(address)
+        if number == self._server:
+            raise NoAddress(f"address {address} of {holder.user} is the server's own")
+        if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_reserved:
+            raise NoAddress(f"address {address} of {holder.user} is none that a client can have")
+        other = self._held.get(number)
+        if other is not None:
+            whose = "" if other.user == holder.user else f" of {other.user}"
+            raise NoAddress(f"address {address} of {holder.user} is in use by call {other.session_id}{whose}")
+        return self._lease(number, holder)
+
+    def allocate_from(self, networks: tuple[IPv4Network, ...], holder: Holder) -> AddressLease:
+        """An address in ``networks``, the first network first; the user's last one if it can be.
+
+        Of a network that overlaps with the pool, an address of the pool; of another, any that a host can have. Raises
+        `NoAddress` when all are held. Takes time in proportion to the addresses held.
+        """
+        last = self._last.get(holder.user)
+        if last is not None and any(IPv4Address(last) in network for network in networks):
+            return self._lease(last, holder)
+        candidates = (number for network in networks for number in self._candidates(network))
+        for number in candidates:
+            if number not in self._held and number != self._server:
+                return self._lease(number, holder)
+        shown = ", ".join(str(network) for network in networks[:NAMES_SHOWN])
+        raise NoAddress(f"no address of {shown}, to which {holder.user} is restricted, is free")
+
+    def _candidates(self, network: IPv4Network) -> Iterator[int]:
+        low, high = int(network.network_address), int(network.broadcast_address)
+        parts = [range(max(first, low), min(last, high) + 1) for first, last in self._ranges]
+        if any(parts):
+            return itertools.chain.from_iterable(parts)
+        edge = 1 if network.prefixlen <= 30 else 0
+        return iter(range(low + edge, high + 1 - edge))
+
+    def _never_used(self) -> Iterator[int]:
+        """The addresses of the pool that nobody had yet; each is looked at once in the life of the pool."""
+        return (n for n in self._fresh if n != self._server and n not in self._held and n not in self._waiting)
+
+    def _lease(self, number: int, holder: Holder) -> AddressLease:
+        last_user = self._waiting.pop(number, None)
+        if last_user is not None and self._last.get(last_user) == number:
+            del self._last[last_user]
+        self._held[number] = holder
+        self._held_of_pool += self._has(number)
+        return AddressLease(IPv4Address(number), holder.user, functools.partial(self._release, number, holder))
+
+    def _release(self, number: int, holder: Holder) -> None:
+        """Take the address back, unless ``holder`` has given it back before."""
+        if self._held.get(number) is not holder:
+            return
+        del self._held[number]
+        if self._has(number):
+            self._held_of_pool -= 1
+            self._waiting[number] = holder.user
+            self._last[holder.user] = number
+
+    def _has(self, number: int) -> bool:
+        return any(first <= number <= last for first, last in self._ranges)
+
+    def _full(self) -> str:
+        """The pool and the first users on it, in the order in which their calls came."""
+        users = (holder.user for number, holder in self._held.items() if self._has(number))
+        names = list(itertools.islice(users, NAMES_SHOWN))
+        more = self._held_of_pool - len(names)
+        held_by = ", ".join(names) + (f" and {more} more" if more else "")
+        return f"pool {POOL_NAME} is full: {self._held_of_pool} of {self._size} addresses, held by {held_by}"

@@ -1,0 +1,54 @@
+"""The client's role of a PPP session: proves who we are, takes the address that the server assigns."""
+
+from poptrio.errors import CauseOfEnd
+from poptrio.protocols.ppp import session_events as events
+from poptrio.protocols.ppp.authenticator import Credentials, Peer
+from poptrio.protocols.ppp.chap import ChapPeer
+from poptrio.protocols.ppp.ipcp import Ipcp
+from poptrio.protocols.ppp.lcp import AuthProtocol, Lcp, ProveOption, RandomBytes
+from poptrio.protocols.ppp.pap import PapPeer
+from poptrio.protocols.ppp.session import Phase, PppSession
+from poptrio.protocols.ppp.session_events import SessionSettings
+
+
+class ClientSession(PppSession):
+    """A session with a server that we dialled. ``settings.authentication`` are the protocols that we are ready for."""
+
+    def __init__(self, settings: SessionSettings, credentials: Credentials, random: RandomBytes) -> None:
+        self._random = random
+        self._credentials = credentials
+        self._prove = ProveOption(settings.authentication)
+        super().__init__(settings, Lcp(self._prove, settings.mru, settings.negotiation, random))
+        self._peer: Peer | None = None
+
+    @property
+    def error_code(self) -> int | None:
+        """The ``E=`` number of an MS-CHAP Failure (RFC 2759 §6)."""
+        return self._peer.error_code if self._peer is not None else None
+
+    def _link_up(self, now: float) -> None:
+        kind = self._prove.protocol
+        self.phase = Phase.AUTHENTICATE
+        self._events.append(events.LinkUp(kind, self.lcp.mru.peers))
+        negotiation = self.settings.negotiation
+        if kind is None:
+            self._start_network(self.settings.encryption, None, now)
+            self.ipcp = Ipcp.as_client(negotiation)
+            return
+        if kind is AuthProtocol.PAP:
+            self._peer = PapPeer(self._credentials, negotiation)
+        else:
+            self._peer = ChapPeer(kind, self._credentials, negotiation, self._random)
+        self.authentication = self._peer
+        self._peer.start(now)
+
+    def _authentication_moved(self, now: float) -> None:
+        peer = self._peer
+        if peer is None:
+            return
+        if peer.failure is not None:
+            cause = CauseOfEnd.AUTHENTICATION_TIMEOUT if peer.timed_out else CauseOfEnd.AUTHENTICATION_FAILED
+            self.terminate(cause, peer.failure, now)
+        elif peer.succeeded and self.phase is Phase.AUTHENTICATE:
+            self._start_network(self.settings.encryption, peer.mppe_keys, now)
+            self.ipcp = Ipcp.as_client(self.settings.negotiation)

@@ -1,0 +1,316 @@
+"""A control protocol of PPP: the automaton, the Restart timer and the option exchange (RFC 1661 §4.3 to §5.6).
+
+LCP, IPCP and CCP are this class with their own options and their own extra codes. No I/O and no clock: packets come in
+by `receive`, go out by `packets_to_send`, time comes in as ``now`` and goes out as `deadline`, and what the layers
+above and below must know is in `layer_events`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+from poptrio.errors import MalformedPacket
+from poptrio.protocols.ppp.automaton import TIMED_STATES, Action, Automaton, Event, State
+from poptrio.protocols.ppp.frames import Code, Packet, Protocol
+from poptrio.protocols.ppp.options import Ack, Nak, Option
+from poptrio.protocols.wire import type_length_values
+
+
+@dataclass(frozen=True, slots=True)
+class NegotiationSettings:
+    """The counters and the timer of RFC 1661 §4.6: ``restart_interval`` in seconds, the others in packets."""
+
+    restart_interval: float = 3.0
+    max_configure: int = 10
+    max_terminate: int = 2
+    max_failure: int = 5
+
+
+class LayerEvent(Enum):
+    """What a control protocol tells the session: the four layer actions of RFC 1661 §4.4."""
+
+    UP = "tlu"
+    DOWN = "tld"
+    STARTED = "tls"
+    FINISHED = "tlf"
+
+
+_LAYER_EVENTS = {
+    Action.THIS_LAYER_UP: LayerEvent.UP,
+    Action.THIS_LAYER_DOWN: LayerEvent.DOWN,
+    Action.THIS_LAYER_STARTED: LayerEvent.STARTED,
+    Action.THIS_LAYER_FINISHED: LayerEvent.FINISHED,
+}
+
+
+class ControlProtocol:
+    """One control protocol of one session.
+
+    ``failure`` becomes a sentence as soon as a mandatory option cannot be agreed on; the session then ends the call.
+    ``codes_rejected`` are the codes for which the peer sent a Code-Reject.
+    """
+
+    protocol: Protocol
+    known_codes: frozenset[int] = frozenset(range(Code.CONFIGURE_REQUEST, Code.CODE_REJECT + 1))
+
+    def __init__(self, options: Sequence[Option], settings: NegotiationSettings) -> None:
+        self.options = {option.kind: option for option in options}
+        self.layer_events: list[LayerEvent] = []
+        self.terminated_by_peer = False
+        self.deadline = math.inf
+        self.failure: str | None = None
+        self.codes_rejected: set[int] = set()
+        self._settings = settings
+        self._automaton = Automaton()
+        self._output: list[Packet] = []
+        self._identifier = 0
+        self._request_identifier: int | None = None  # None: no request waits for an answer
+        self._restarts_left = 0
+        self._naks_sent = 0
+        self._requested: list[tuple[int, bytes]] = []
+        self._acked_request: tuple[int, bytes] | None = None
+        self._answer = Packet(Code.CONFIGURE_ACK, 0)
+        self._now = 0.0
+
+    # What the session asks for.
+
+    @property
+    def state(self) -> State:
+        """The automaton's state."""
+        return self._automaton.state
+
+    @property
+    def opened(self) -> bool:
+        """Both sides agreed; the layer above may work."""
+        return self._automaton.state is State.OPENED
+
+    def up(self, now: float) -> None:
+        """The layer below is up."""
+        self._handle(Event.UP, now)
+
+    def down(self, now: float) -> None:
+        """The layer below is down; nothing happens where the protocol never came up."""
+        if self.state not in (State.INITIAL, State.STARTING):
+            self._handle(Event.DOWN, now)
+
+    def open(self, now: float) -> None:
+        """The layer may come up."""
+        self._handle(Event.OPEN, now)
+
+    def close(self, now: float) -> None:
+        """The layer must go down."""
+        self._handle(Event.CLOSE, now)
+
+    def packets_to_send(self) -> list[Packet]:
+        """The packets that have become due, in order; each is handed out once."""
+        packets, self._output = self._output, []
+        return packets
+
+    def handle_timeout(self, now: float) -> None:
+        """The Restart timer expired; nothing happens before `deadline`."""
+        if now < self.deadline:
+            return
+        self.deadline = math.inf
+        self._handle(Event.TIMEOUT_RETRY if self._restarts_left > 0 else Event.TIMEOUT_EXPIRED, now)
+
+    def repeat_request(self, now: float) -> None:
+        """Send our Configure-Request again at once, without counting: the peer is known to be ready only now."""
+        if self.state in (State.REQ_SENT, State.ACK_SENT):
+            self._now = now
+            self._send_request()
+
+    def rejected_by_peer(self, now: float) -> None:
+        """The peer sent an LCP Protocol-Reject for this protocol: RXJ- (RFC 1661 §4.3)."""
+        if self.state not in (State.INITIAL, State.STARTING):
+            self._handle(Event.REJECT_CATASTROPHIC, now)
+
+    def receive(self, packet: Packet, now: float) -> None:
+        """Take one packet of this protocol. Raises `MalformedPacket`; the caller drops and counts it."""
+        if self.state in (State.INITIAL, State.STARTING):
+            return  # The lower layer is down: RFC 1661 has no such event, the packet is discarded.
+        self._now = now
+        match packet.code:
+            case Code.CONFIGURE_REQUEST:
+                self._receive_request(packet, now)
+            case Code.CONFIGURE_ACK | Code.CONFIGURE_NAK | Code.CONFIGURE_REJECT:
+                self._receive_answer(packet, now)
+            case Code.TERMINATE_REQUEST:
+                self.terminated_by_peer = True
+                self._answer = Packet(Code.TERMINATE_ACK, packet.identifier)
+                self._handle(Event.TERMINATE_REQUEST, now)
+            case Code.TERMINATE_ACK:
+                self._handle(Event.TERMINATE_ACK, now)
+            case Code.CODE_REJECT:
+                self._receive_code_reject(packet, now)
+            case _ if packet.code in self.known_codes:
+                self.receive_extra(packet, now)
+            case _:
+                self._answer = Packet(Code.CODE_REJECT, self.next_identifier(), packet.encode()[:1400])
+                self._handle(Event.UNKNOWN_CODE, now)
+
+    # What LCP and CCP add.
+
+    def receive_extra(self, packet: Packet, now: float) -> None:
+        """A packet with one of the protocol's own codes."""
+
+    def restart_delay(self) -> float:
+        """Seconds until an unanswered packet is sent again."""
+        return self._settings.restart_interval
+
+    def request_sent(self) -> None:
+        """Our Configure-Request has been put on its way."""
+
+    def is_retransmission(self, identifier: int, data: bytes) -> bool:
+        """Whether a Configure-Request in Opened is the one we acknowledged, sent again because our Ack was lost.
+
+        RFC 1661 would bring the layer down for it and negotiate anew; on a lossy link that never ends.
+        """
+        return self._acked_request == (identifier, data)
+
+    def send(self, packet: Packet) -> None:
+        """Put a packet of this protocol on its way."""
+        self._output.append(packet)
+
+    def next_identifier(self) -> int:
+        """A fresh Identifier."""
+        self._identifier = (self._identifier + 1) & 0xFF
+        return self._identifier
+
+    # The exchange of options.
+
+    def _receive_request(self, packet: Packet, now: float) -> None:
+        if self.opened and self.is_retransmission(packet.identifier, packet.data):
+            self.send(Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data))
+            return
+        self._answer = self._judge(packet)
+        good = self._answer.code == Code.CONFIGURE_ACK
+        self._acked_request = (packet.identifier, packet.data) if good else None
+        self._handle(Event.REQUEST_GOOD if good else Event.REQUEST_BAD, now)
+
+    def _judge(self, packet: Packet) -> Packet:
+        """Our answer to a Configure-Request (RFC 1661 §5.2 to §5.4): rejects before Naks before the Ack."""
+        requested = list(type_length_values(packet.data, f"{self.protocol.name} Configure-Request"))
+        rejects, naks = b"", []
+        for kind, value in requested:
+            option = self.options.get(kind)
+            verdict = option.judge(value) if option is not None else None
+            if isinstance(verdict, Nak):
+                naks.append((kind, verdict.value))
+            elif not isinstance(verdict, Ack):
+                rejects += _encode(kind, value)
+        if rejects:
+            return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
+        present = {kind for kind, _ in requested}
+        for kind, option in self.options.items():
+            if kind not in present and (wish := option.missing()) is not None:
+                naks.append((kind, wish))
+        if naks:
+            return self._nak(packet, naks, dict(requested))
+        values = dict(requested)
+        for kind, option in self.options.items():
+            option.agreed(values.get(kind))
+        self._naks_sent = 0
+        return Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data)
+
+    def _nak(self, packet: Packet, naks: list[tuple[int, bytes]], requested: dict[int, bytes]) -> Packet:
+        """A Configure-Nak, or a Configure-Reject once Max-Failure Naks did not bring us together (RFC 1661 §4.6)."""
+        self._naks_sent += 1
+        if self._naks_sent <= self._settings.max_failure:
+            return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(_encode(*nak) for nak in naks))
+        for kind, _ in naks:
+            if self.options[kind].mandatory:
+                option = self.options[kind]
+                self.failure = option.disagreement or f"{self._naks_sent - 1} Configure-Naks of {option.name} in vain"
+        rejects = b"".join(_encode(kind, requested[kind]) for kind, _ in naks if kind in requested)
+        return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
+
+    def _receive_answer(self, packet: Packet, now: float) -> None:
+        if packet.identifier != self._request_identifier:
+            return  # An answer to an older request, or the same one again: discarded silently (RFC 1661 §5.2).
+        if packet.code == Code.CONFIGURE_ACK:
+            if packet.data != b"".join(_encode(*option) for option in self._requested):
+                return  # "must exactly match" (RFC 1661 §5.2), else discarded.
+            for kind, value in self._requested:
+                self.options[kind].acked(value)
+            self._request_identifier = None
+            self._handle(Event.ACK, now)
+            return
+        values = list(type_length_values(packet.data, f"{self.protocol.name} {Code(packet.code).name}"))
+        self._request_identifier = None
+        for kind, value in values:
+            option = self.options.get(kind)
+            if option is None:
+                continue  # A Nak may ask for options that we do not have.
+            if packet.code == Code.CONFIGURE_NAK:
+                option.naked(value)
+            else:
+                option.rejected()
+            if option.mandatory and option.failure is not None:
+                self.failure = option.failure
+        self._handle(Event.NAK_OR_REJECT, now)
+
+    def _receive_code_reject(self, packet: Packet, now: float) -> None:
+        if not packet.data:
+            raise MalformedPacket(f"{self.protocol.name} Code-Reject without the rejected packet")
+        # Only the codes without which there is no negotiation are catastrophic (RFC 1661 §4.3, RXJ).
+        self.codes_rejected.add(packet.data[0])
+        basic = Code.CONFIGURE_REQUEST <= packet.data[0] <= Code.CODE_REJECT
+        self._handle(Event.REJECT_CATASTROPHIC if basic else Event.REJECT_PERMITTED, now)
+
+    # The automaton's actions.
+
+    def _handle(self, event: Event, now: float) -> None:
+        self._now = now
+        for action in self._automaton.handle(event):
+            if action in _LAYER_EVENTS:
+                self.layer_events.append(_LAYER_EVENTS[action])
+            else:
+                self._act(action, event)
+        if self.state not in TIMED_STATES:
+            self.deadline = math.inf
+
+    def _act(self, action: Action, event: Event) -> None:
+        match action:
+            case Action.INITIALIZE_RESTART_COUNT:
+                terminating = self.state in (State.CLOSING, State.STOPPING)
+                self._restarts_left = self._settings.max_terminate if terminating else self._settings.max_configure
+            case Action.ZERO_RESTART_COUNT:
+                # The peer is leaving; wait one interval for its last packets, then finish (RFC 1661 §4.4, zrc).
+                self._restarts_left = 0
+                self.deadline = self._now + self._settings.restart_interval
+            case Action.SEND_CONFIGURE_REQUEST:
+                if event in (Event.UP, Event.OPEN, Event.REQUEST_GOOD, Event.REQUEST_BAD):
+                    for option in self.options.values():
+                        option.restart()
+                self._compose_request(fresh=event is not Event.TIMEOUT_RETRY)
+                self._send_request()
+                self._restarts_left -= 1
+            case Action.SEND_TERMINATE_REQUEST:
+                self.send(Packet(Code.TERMINATE_REQUEST, self.next_identifier()))
+                self._restarts_left -= 1
+                self.deadline = self._now + self._settings.restart_interval
+            case Action.SEND_TERMINATE_ACK:
+                terminate = event is Event.TERMINATE_REQUEST
+                self.send(self._answer if terminate else Packet(Code.TERMINATE_ACK, self.next_identifier()))
+            case _:  # sca, scn, scj, ser: the answer was composed when the packet was judged.
+                self.send(self._answer)
+
+    def _compose_request(self, fresh: bool) -> None:
+        values = ((kind, option.request()) for kind, option in self.options.items())
+        requested = [(kind, value) for kind, value in values if value is not None]
+        if fresh or requested != self._requested:
+            self._request_identifier = None
+        self._requested = requested
+
+    def _send_request(self) -> None:
+        if self._request_identifier is None:  # answered, and wanted again all the same: a new question
+            self._request_identifier = self.next_identifier()
+        data = b"".join(_encode(*option) for option in self._requested)
+        self.send(Packet(Code.CONFIGURE_REQUEST, self._request_identifier, data))
+        self.deadline = self._now + self.restart_delay()
+        self.request_sent()
+
+
+def _encode(kind: int, value: bytes) -> bytes:
+    return bytes((kind, len(value) + 2)) + value

@@ -1,0 +1,152 @@
+"""The Internet Protocol Control Protocol (RFC 1332) with DNS and NBNS addresses (RFC 1877).
+
+Van Jacobson compression and the old IP-Addresses option are rejected by the generic exchange.
+"""
+
+from collections.abc import Sequence
+from ipaddress import IPv4Address
+
+from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationSettings
+from poptrio.protocols.ppp.frames import Protocol
+from poptrio.protocols.ppp.options import Ack, Insistence, Nak, Option, Reject, Verdict
+
+UNSPECIFIED = IPv4Address(0)
+
+NAME_SERVER_KINDS = {
+    129: "Primary-DNS-Address",
+    130: "Primary-NBNS-Address",
+    131: "Secondary-DNS-Address",
+    132: "Secondary-NBNS-Address",
+}
+
+
+class IpAddressOption(Option):
+    """IP-Address (RFC 1332 §3.3).
+
+    ``ours`` is what we request: an address, or 0.0.0.0 to be told one. ``assigned`` is what the peer must take; None
+    accepts whatever it says (client role). ``peers`` is what was agreed for it.
+    """
+
+    kind = 3
+    name = "IP-Address"
+
+    def __init__(self, ours: IPv4Address, assigned: IPv4Address | None) -> None:
+        super().__init__()
+        self.ours = ours
+        self.peers: IPv4Address | None = None
+        self.mandatory = True
+        self._assigned = assigned
+        self._fixed = ours != UNSPECIFIED
+        self._requesting = True
+        self._insistence = Insistence()
+
+    def request(self) -> bytes | None:
+        return self.ours.packed if self._requesting else None
+
+    def naked(self, value: bytes) -> None:
+        if len(value) != 4:
+            return
+        suggested = IPv4Address(value)
+        if not self._fixed and suggested != UNSPECIFIED:
+            self.ours = suggested
+        elif self._insistence.exhausted():
+            self.rejected()
+
+    def rejected(self) -> None:
+        if self._fixed:
+            self._requesting = (
+                False  # The client need not know our address: it has a route into the tunnel all the same.
+            )
+        else:
+            self.failure = "the server assigns no address"
+
+    def judge(self, value: bytes) -> Verdict:
+        if self._assigned is not None:
+            self.disagreement = f"the peer insists on {_shown(value)} instead of {self._assigned}"
+            return Ack() if value == self._assigned.packed else Nak(self._assigned.packed)
+        return Ack() if len(value) == 4 and any(value) else Reject()
+
+    def missing(self) -> bytes | None:
+        # A Yamaha router leaves the option out and needs a Nak to be told its address.
+        return None if self._assigned is None else self._assigned.packed
+
+    def agreed(self, value: bytes | None) -> None:
+        self.peers = None if value is None else IPv4Address(value)
+
+
+class NameServerOption(Option):
+    """One of the four name server options (RFC 1877 §1), as server: ``address`` is pushed, None is a Reject."""
+
+    def __init__(self, kind: int, address: IPv4Address | None) -> None:
+        super().__init__()
+        self.kind = kind
+        self.name = NAME_SERVER_KINDS[kind]
+        self._address = address
+
+    def judge(self, value: bytes) -> Verdict:
+        if self._address is None:
+            return Reject()
+        return Ack() if value == self._address.packed else Nak(self._address.packed)
+
+
+class AskNameServerOption(Option):
+    """One of the four name server options, as client: ask with 0.0.0.0 and take what the server says."""
+
+    def __init__(self, kind: int) -> None:
+        super().__init__()
+        self.kind = kind
+        self.name = NAME_SERVER_KINDS[kind]
+        self.address = UNSPECIFIED
+        self._requesting = True
+
+    def request(self) -> bytes | None:
+        return self.address.packed if self._requesting else None
+
+    def naked(self, value: bytes) -> None:
+        if len(value) == 4 and any(value):
+            self.address = IPv4Address(value)
+        else:
+            self._requesting = False
+
+    def rejected(self) -> None:
+        self._requesting = False
+
+
+class Ipcp(ControlProtocol):
+    """The Internet Protocol Control Protocol of one session; build it by `as_server` or `as_client`."""
+
+    protocol = Protocol.IPCP
+
+    def __init__(self, address: IpAddressOption, name_servers: Sequence[Option], settings: NegotiationSettings) -> None:
+        self.address = address
+        self.name_servers = name_servers
+        super().__init__([address, *name_servers], settings)
+
+    @classmethod
+    def as_server(
+        cls,
+        ours: IPv4Address,
+        assigned: IPv4Address,
+        dns: Sequence[IPv4Address],
+        wins: Sequence[IPv4Address],
+        settings: NegotiationSettings,
+    ) -> "Ipcp":
+        """Assign ``assigned`` to the client; at most two ``dns`` and two ``wins`` are pushed."""
+        addresses = dict(zip((129, 131), dns, strict=False)) | dict(zip((130, 132), wins, strict=False))
+        servers = [NameServerOption(kind, addresses.get(kind)) for kind in NAME_SERVER_KINDS]
+        return cls(IpAddressOption(ours, assigned), servers, settings)
+
+    @classmethod
+    def as_client(cls, settings: NegotiationSettings) -> "Ipcp":
+        """Ask the server for our address and for its DNS servers."""
+        return cls(IpAddressOption(UNSPECIFIED, None), [AskNameServerOption(129), AskNameServerOption(131)], settings)
+
+    @property
+    def dns(self) -> tuple[IPv4Address, ...]:
+        """The DNS servers that the server told us (client role)."""
+        asked = (option for option in self.name_servers if isinstance(option, AskNameServerOption))
+        return tuple(option.address for option in asked if option.address != UNSPECIFIED)
+
+
+def _shown(value: bytes) -> str:
+    return str(IPv4Address(value)) if len(value) == 4 else f"0x{value.hex()}"

@@ -1,0 +1,75 @@
+"""The Password Authentication Protocol (RFC 1334 §2), both roles."""
+
+from enum import IntEnum
+
+from poptrio.protocols.ppp.auth_requests import PapRequest
+from poptrio.protocols.ppp.authenticator import Accepted, Authenticator, Credentials, Peer, Refused
+from poptrio.protocols.ppp.control_protocol import NegotiationSettings
+from poptrio.protocols.ppp.frames import Packet, Protocol
+from poptrio.protocols.wire import Reader
+
+
+class PapCode(IntEnum):
+    """Codes of RFC 1334 §2.2."""
+
+    AUTHENTICATE_REQUEST = 1
+    AUTHENTICATE_ACK = 2
+    AUTHENTICATE_NAK = 3
+
+
+class PapAuthenticator(Authenticator):
+    """Waits for an Authenticate-Request; the peer repeats it until it is answered."""
+
+    protocol = Protocol.PAP
+
+    def start(self, now: float) -> None:
+        """Nothing to send: the peer begins. A silent one is told by the session's establish timeout."""
+
+    def receive(self, packet: Packet, now: float) -> None:
+        if packet.code != PapCode.AUTHENTICATE_REQUEST or self._already_seen(packet):
+            return
+        reader = Reader(packet.data, "PAP Authenticate-Request")
+        name = reader.take(reader.u8()).decode("utf-8", "surrogateescape")
+        password = reader.take(reader.u8()).decode("utf-8", "surrogateescape")
+        if not self.succeeded and self.failure is None:
+            self._ask(packet, PapRequest(name=name, username=name, password=password))
+
+    def success_packet(self, accepted: Accepted) -> Packet:
+        return self._reply(PapCode.AUTHENTICATE_ACK, accepted.message)
+
+    def failure_packet(self, refused: Refused) -> Packet:
+        return self._reply(PapCode.AUTHENTICATE_NAK, refused.message or "Authentication failed")
+
+    def _reply(self, code: PapCode, message: str) -> Packet:
+        text = message.encode()[:255]
+        assert self._packet_in_question is not None
+        return Packet(code, self._packet_in_question.identifier, bytes((len(text),)) + text)
+
+
+class PapPeer(Peer):
+    """Sends an Authenticate-Request until it is answered."""
+
+    protocol = Protocol.PAP
+
+    def __init__(self, credentials: Credentials, settings: NegotiationSettings) -> None:
+        super().__init__(settings)
+        self._credentials = credentials
+
+    def start(self, now: float) -> None:
+        name, password = (
+            text.encode("utf-8", "surrogateescape")[:255]
+            for text in (self._credentials.name, self._credentials.password)
+        )
+        data = bytes((len(name),)) + name + bytes((len(password),)) + password
+        self._begin(Packet(PapCode.AUTHENTICATE_REQUEST, 1, data), now)
+
+    def receive(self, packet: Packet, now: float) -> None:
+        if self._resend is None or packet.identifier != self._resend.identifier:
+            return
+        if packet.code == PapCode.AUTHENTICATE_ACK:
+            self._answered()
+            self.succeeded = True
+        elif packet.code == PapCode.AUTHENTICATE_NAK:
+            self._answered()
+            text = packet.data[1 : 1 + packet.data[0]] if packet.data else b""
+            self.failure = text.decode("utf-8", "replace") or "the server sent an Authenticate-Nak"

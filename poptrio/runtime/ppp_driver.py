@@ -1,0 +1,111 @@
+"""Drives a PPP session: frames and deadlines in, frames and data path settings out, at once and without a task.
+
+Frames and alarms are handled synchronously where they arise (in the reader of the data path and in the ticker), because
+a hop through a task costs fifty times as much, and because the first data packet of a peer follows its last control
+frame at once. Whatever raises there is a bug of ours; it is logged and ends this session only.
+"""
+
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from poptrio.datapath.base import CallPath
+from poptrio.errors import CauseOfEnd
+from poptrio.protocols.ppp import session_events as events
+from poptrio.protocols.ppp.session import Phase, PppSession
+from poptrio.protocols.ppp.session_events import SessionEvent
+from poptrio.runtime.ticker import Ticker
+
+log = structlog.get_logger("poptrio.ppp")
+
+
+class PppDriver:
+    """The `CallOwner` of a path, between it and ``session``.
+
+    ``happened`` hears every session event that the driver does not carry out itself; it returns at once. ``failed``
+    hears why the path cannot go on. ``heard`` is when the first frame came, ``over`` is set when the session has ended.
+    """
+
+    def __init__(
+        self,
+        session: PppSession,
+        ticker: Ticker,
+        happened: Callable[[SessionEvent], None],
+        failed: Callable[[str], None],
+    ) -> None:
+        self.over = trio.Event()
+        self.heard: float | None = None
+        self._session = session
+        self._happened = happened
+        self._failed = failed
+        self._path: CallPath | None = None
+        self._alarm = ticker.alarm(self._deadline_reached)
+
+    def start(self, path: CallPath) -> None:
+        """The GRE channel is there: begin with LCP."""
+        self._path = path
+        self.do(self._session.start, trio.current_time())
+
+    def do(self, action: Callable[..., None], *args: object) -> None:
+        """Do something with the session, then everything that follows from it."""
+        try:
+            action(*args)
+            while (event := self._session.next_event()) is not None:
+                self._carry_out(event)
+            if self._path is not None:
+                for frame in self._session.frames_to_send():
+                    self._path.send_frame(frame)
+            self._alarm.set(self._session.next_deadline())
+        except Exception as error:
+            log.exception("internal error", session=type(self._session).__name__)
+            self._alarm.close()
+            self._happened(events.SessionEnded(CauseOfEnd.INTERNAL_ERROR, repr(error)))
+            self.over.set()
+
+    async def say_goodbye(self, terminate: Callable[[], None], wait: float) -> None:
+        """``terminate`` the session if it still lives, and give the peer ``wait`` seconds to answer."""
+        if self._session.phase is not Phase.DEAD and not self.over.is_set():
+            self.do(terminate)
+            with trio.move_on_after(wait):
+                await self.over.wait()
+
+    def close(self) -> None:
+        """No more alarms."""
+        self._alarm.close()
+
+    # What the data path says (CallOwner).
+
+    def frame_arrived(self, frame: bytes, encrypted: bool) -> None:
+        """A PPP control frame from the peer; encrypted or not makes no difference to negotiation."""
+        now = trio.current_time()
+        if self.heard is None:
+            self.heard = now
+        self.do(self._session.receive_frame, frame, now)
+
+    def decryption_lost(self) -> None:
+        """Stateful MPPE lost its place."""
+        self.do(self._session.request_encryption_reset, trio.current_time())
+
+    def path_failed(self, reason: str) -> None:
+        """The data path cannot go on."""
+        self._failed(reason)
+
+    def _deadline_reached(self, now: float) -> None:
+        self.do(self._session.handle_timeout, now)
+
+    def _carry_out(self, event: SessionEvent) -> None:
+        path = self._path
+        assert path is not None  # nothing happens before `start`
+        match event:
+            case events.EncryptionChanged():
+                path.set_encryption(event.send, event.receive)
+            case events.EncryptionReset():
+                path.reset_encryption()
+            case events.NetworkDown():
+                path.close_network()
+            case events.SessionEnded():
+                self._happened(event)
+                self.over.set()
+            case _:
+                self._happened(event)

@@ -1,0 +1,78 @@
+"""The one task for the timers of all calls; a task per timer would cost 2 KiB each.
+
+An `Alarm` belongs to one call and is set again and again, mostly to later times. It therefore stands in the heap only
+where it must, and is looked at again when that time comes, instead of being moved on every change.
+"""
+
+import heapq
+import itertools
+import math
+from collections.abc import Callable
+
+import trio
+
+
+class Ticker:
+    """Rings alarms in the order of their deadlines on the Trio clock; sleeps until the next one."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Alarm]] = []
+        self._numbers = itertools.count()
+        self._scope = trio.CancelScope()
+
+    def alarm(self, ring: Callable[[float], None]) -> "Alarm":
+        """A new alarm, not set. ``ring(now)`` returns at once and does not raise."""
+        return Alarm(self, ring)
+
+    async def run(self) -> None:
+        """Ring what is due, for ever."""
+        while True:
+            with trio.CancelScope() as self._scope:
+                self._scope.deadline = self._heap[0][0] if self._heap else math.inf
+                await trio.sleep_forever()
+            self._ring_due(trio.current_time())
+
+    def _ring_due(self, now: float) -> None:
+        while self._heap and self._heap[0][0] <= now:
+            when, _, alarm = heapq.heappop(self._heap)
+            alarm.reached(when, now)
+
+    def enter(self, when: float, alarm: "Alarm") -> None:
+        """Look at ``alarm`` at ``when``."""
+        heapq.heappush(self._heap, (when, next(self._numbers), alarm))
+        if when < self._scope.deadline:
+            self._scope.deadline = when
+
+
+class Alarm:
+    """One timer that can be set, moved and cleared at no cost."""
+
+    __slots__ = ("_deadline", "_entered", "_ring", "_ticker")
+
+    def __init__(self, ticker: Ticker, ring: Callable[[float], None]) -> None:
+        self._ticker = ticker
+        self._ring: Callable[[float], None] | None = ring
+        self._deadline = math.inf
+        self._entered = math.inf
+
+    def set(self, deadline: float) -> None:
+        """Ring at ``deadline`` instead of any earlier choice; infinity: do not ring."""
+        self._deadline = deadline
+        if deadline < self._entered and self._ring is not None:
+            self._entered = deadline
+            self._ticker.enter(deadline, self)
+
+    def close(self) -> None:
+        """Never ring again."""
+        self._ring = None
+
+    def reached(self, when: float, now: float) -> None:
+        """The time of an entry has come: ring, or wait on if the alarm was moved."""
+        if self._ring is None or when != self._entered:
+            return
+        self._entered = math.inf
+        if self._deadline > now:
+            self.set(self._deadline)
+        else:
+            self._deadline = math.inf
+            self._ring(now)

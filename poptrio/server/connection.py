@@ -1,0 +1,161 @@
+"""One control connection on the server: the nursery in which its calls live, and their part of the control connection.
+
+When the connection ends, all its calls end; when its last call has ended, the connection waits ``call_timeout`` for
+another one (pptp-linux sends all calls of a machine over one connection) and then goes.
+"""
+
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+import structlog
+import trio
+
+from poptrio.errors import CauseOfEnd
+from poptrio.protocols.pptp import events
+from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopReason
+from poptrio.protocols.pptp.control import ControlConnection, Role
+from poptrio.runtime.control_stream import ControlStream, echo_identifiers
+from poptrio.server.call import Call, peer_address
+
+if TYPE_CHECKING:
+    from poptrio.server.server import Server
+
+log = structlog.get_logger("poptrio.connection")
+
+
+class Connection:
+    """One control connection with a client at ``peer``, on our address ``local``."""
+
+    def __init__(self, server: "Server", stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
+        self.server = server
+        self.peer = peer
+        self.local = local
+        self.started: events.ConnectionStarted | None = None
+        self.stranger = server.registry.stranger(peer)
+        self.calls: dict[int, Call] = {}
+        self._log = log.bind(peer=str(peer))
+        trace = self._trace if server.config.log.level == "debug" else None
+        self._control = ControlConnection(
+            Role.SERVER, server.control_settings, trio.current_time(), echo_identifiers(), trace=trace
+        )
+        self._wire = ControlStream(stream, self._control, self._happened)
+        self._nursery: trio.Nursery | None = None
+        self._calls_seen = 0
+        self._no_calls: trio.Event | None = None  # at shutdown only
+
+    async def run(self) -> None:
+        """Serve the connection until it ends, then its calls until they are gone."""
+        async with trio.open_nursery() as self._nursery:
+            try:
+                await self._wire.read()
+            finally:
+                end = self._wire.ended or events.ConnectionEnded(CauseOfEnd.SERVER_SHUTDOWN, "")
+                for call in list(self.calls.values()):
+                    call.end(end.cause, end.text)
+        await self._wire.flush()
+        if not self._calls_seen and self._wire.ended is not None:
+            ended = self._wire.ended
+            self._log.info("connection ended without a call", cause=ended.cause.label, why=ended.text)
+
+    async def stop(self) -> None:
+        """Shutdown: end the calls, wait for their goodbyes, then Stop-Control-Connection-Request."""
+        self._no_calls = trio.Event()
+        for call in list(self.calls.values()):
+            call.end(CauseOfEnd.SERVER_SHUTDOWN)
+        if self.calls:
+            await self._no_calls.wait()
+        if self._wire.ended is None:
+            self._control.stop(StopReason.STOP_LOCAL_SHUTDOWN, trio.current_time())
+            await self._wire.flush()
+
+    # What calls ask for.
+
+    async def accept_call(self, request: events.CallRequested, call_id: int) -> bool:
+        """Send the Outgoing-Call-Reply that connects the call; False when the client has given it up meanwhile."""
+        accepted = self._control.accept_call(request, call_id, trio.current_time())
+        await self._wire.flush()
+        return accepted
+
+    async def end_call(self, call: Call) -> None:
+        """The call is over: Call-Disconnect-Notify, unless the client has said so itself."""
+        assert call.cause is not None
+        now, text = trio.current_time(), call.cause.label
+        self._control.disconnect_call(call.info.call_id, call.cause.disconnect_result, now, text)
+        await self._wire.flush()
+
+    def forget_call(self, call: Call) -> None:
+        """The call is released."""
+        del self.calls[call.info.call_id]
+        if self._no_calls is not None and not self.calls:
+            self._no_calls.set()
+
+    # What the client says.
+
+    def _happened(self, event: events.ControlEvent) -> None:
+        match event:
+            case events.ConnectionStarted():
+                self.started = event
+                self._log.debug("control connection", host_name=event.host_name, vendor=event.vendor_name)
+            case events.CallRequested():
+                self._call_requested(event)
+            case events.CallEnded():
+                if event.call_id in self.calls:
+                    self.calls[event.call_id].end(CauseOfEnd.CLIENT_HUNG_UP)
+            case events.LinkInfoReceived():
+                self._log.debug("set-link-info", call=event.call_id, accm=f"{event.send_accm:08x}")
+            case events.WanErrorsReceived():
+                self._log.warning("wan-error-notify", call=event.call_id, errors=str(event))
+            case events.CallNotAccepted():
+                why = f"a client may only send Outgoing-Call-Request, not {event.message.name}"
+                self._log.warning("call refused", why=why)
+            case _:  # RoundTrip, ConnectionEnded (the reader knows), and what only a client hears
+                pass
+
+    def _call_requested(self, request: events.CallRequested) -> None:
+        registry = self.server.registry
+        why = "the server is stopping" if self.server.stopping else registry.refuse_call(self.peer)
+        call_id = None if why else registry.call_ids.take(trio.current_time())
+        if call_id is None or self._nursery is None:
+            self.server.stats.refused += 1
+            self._log.warning("call refused", why=why or "no Call ID is free")
+            self._control.refuse_call(request, OutgoingCallResult.BUSY, GeneralError.NO_RESOURCE)
+            return
+        call = Call.begin(self.server, self, request, call_id)
+        self._calls_seen += 1
+        self.calls[call_id] = call
+        registry.add(call)
+        self._nursery.start_soon(call.run, request)
+
+    def _trace(self, line: str) -> None:
+        self._log.debug("control message", message=line)
+
+
+async def serve_connection(server: "Server", stream: trio.SocketStream) -> None:
+    """Handle one accepted TCP connection from its admission to its close."""
+    try:
+        peer, local = peer_address(stream.socket.getpeername()[0]), peer_address(stream.socket.getsockname()[0])
+    except OSError:
+        return  # gone before we looked
+    await serve_stream(server, stream, peer, local)
+
+
+async def serve_stream(server: "Server", stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
+    """The same for any stream whose ends have these addresses; tests come in here."""
+    why = server.registry.refuse_stranger(peer) or server.hooks.admit(peer)
+    if why is not None:
+        server.stats.refused += 1
+        log.warning("connection refused", peer=str(peer), why=why)
+        await trio.aclose_forcefully(stream)
+        return
+    connection = Connection(server, stream, peer, local)
+    server.connections.add(connection)
+    try:
+        await connection.run()
+    except* Exception as errors:
+        server.stats.internal_errors += 1
+        log.error("internal error", peer=str(peer), exc_info=errors)
+    finally:
+        connection.stranger.known()
+        server.connections.discard(connection)
+        with trio.move_on_after(1, shield=True):
+            await stream.aclose()

@@ -1,0 +1,161 @@
+"""The PPP session of a call on the server: what its events mean for the call, and its questions to the plugins.
+
+Negotiation itself runs in `runtime.ppp_driver`, at once; this task sleeps until a plugin must be asked.
+"""
+
+import os
+from collections import deque
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from poptrio.calls import Accept, AuthRequest, Reject
+from poptrio.datapath.base import CallPath, NetworkParameters
+from poptrio.errors import CauseOfEnd, NoAddress
+from poptrio.protocols.ppp import session_events as events
+from poptrio.protocols.ppp.authenticator import Accepted, Refused
+from poptrio.protocols.ppp.ccp import EncryptionPolicy
+from poptrio.protocols.ppp.server_session import ServerSession
+from poptrio.protocols.ppp.session_events import SessionEvent
+from poptrio.runtime.ppp_driver import PppDriver
+from poptrio.server.domains import seen_and_used
+
+if TYPE_CHECKING:
+    from poptrio.server.call import Call
+
+
+class PppTask:
+    """The PPP session of one call; ``driver`` is the `CallOwner` of its path."""
+
+    def __init__(self, call: "Call") -> None:
+        self._call = call
+        self._session = ServerSession(call.server.session_settings, os.urandom)
+        self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
+        self._questions: deque[AuthRequest] = deque()
+        self._wake = trio.Event()
+
+    async def run(self, path: CallPath) -> None:
+        """Begin with LCP; ask the plugins whatever the session asks; return when it has ended."""
+        self.driver.start(path)
+        while not self.driver.over.is_set():
+            await self._wake.wait()
+            self._wake = trio.Event()
+            while self._questions:
+                await self._authenticate(self._questions.popleft())
+
+    async def say_goodbye(self, cause: CauseOfEnd, wait: float) -> None:
+        """Send a Terminate-Request if the session still lives, and give the client ``wait`` seconds to answer it."""
+        now = trio.current_time()
+        await self.driver.say_goodbye(partial(self._session.terminate, cause, "", now), wait)
+
+    # What happened, at once.
+
+    def _path_failed(self, reason: str) -> None:
+        self._call.end(CauseOfEnd.INTERNAL_ERROR, reason)
+
+    def _happened(self, event: SessionEvent) -> None:
+        call = self._call
+        match event:
+            case events.LinkUp():
+                call.passed("lcp")
+                call.authentication = event.authentication.label if event.authentication else ""
+            case events.AuthenticationNeeded():
+                self._questions.append(event.request)
+                self._wake.set()
+            case events.Authenticated():
+                call.passed("authentication")
+            case events.EncryptionUp():
+                call.passed("encryption")
+                call.encryption = str(event.send) if event.send else "none"
+            case events.NetworkUp():
+                self._network_up(event)
+            case events.Noted():
+                call.log.debug(event.event, detail=event.detail)
+            case events.SessionEnded():
+                call.end(event.cause, event.detail)
+                self._wake.set()
+            case _:  # carried out by the driver
+                pass
+
+    def _network_up(self, event: events.NetworkUp) -> None:
+        call, config = self._call, self._call.server.config
+        accept, lease, path = call.accept, call.lease, call.path
+        if accept is None or lease is None or path is None:
+            raise AssertionError("IPCP came up without an address to give")
+        path.open_network(
+            NetworkParameters(
+                our_address=config.addresses.server,
+                peer_address=lease.address,
+                mtu=min(event.mtu, accept.framed_mtu or event.mtu),
+                pfc=event.pfc,
+                acfc=event.acfc,
+                encryption_required=self._policy(accept).required,
+                clamp_mss=config.ppp.clamp_mss,
+                routes=accept.framed_routes,
+            )
+        )
+        call.came_up(accept, lease, event.mtu)
+
+    # Questions to plugins.
+
+    async def _authenticate(self, request: AuthRequest) -> None:
+        """Ask who is calling, after the delay that earlier failures have earned; then ask for an address."""
+        call, server = self._call, self._call.server
+        request_used = server.domain_rule.apply(request)
+        call.name = seen_and_used(request_used)
+        keys = (f"address {call.info.peer}", f"user {request_used.username.casefold()}")
+        with server.throttle.attempt(*keys, now=trio.current_time()) as delay:
+            if delay:
+                call.log.debug("authentication delayed", seconds=delay, user=call.name)
+                await trio.sleep(delay)
+            answer = await server.hooks.authenticate(call.info, request_used)
+        if isinstance(answer.decision, Reject):
+            if answer.cause is CauseOfEnd.AUTHENTICATION_FAILED:
+                server.throttle.failed(*keys, now=trio.current_time())
+            self._refuse(request, answer.decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
+        elif self._session.awaits(request):
+            server.throttle.succeeded(*keys)
+            await self._accept(request, answer.decision)
+
+    def _refuse(self, request: AuthRequest, reject: Reject, cause: CauseOfEnd) -> None:
+        detail = f"{self._call.name or 'no name'}: {reject.reason}"
+        now = trio.current_time()
+        self.driver.do(self._session.refused, request, Refused(reject.code, reject.message), cause, detail, now)
+
+    async def _accept(self, request: AuthRequest, accept: Accept) -> None:
+        call = self._call
+        before = call.accept
+        if before is not None and before.user != accept.user:
+            reject = Reject(reason=f"answered a later challenge as {accept.user}, not as {before.user}")
+            self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
+            return
+        if before is None:
+            call.authenticated(accept)
+        accepted = Accepted(accept.authenticator_response, accept.message)
+        keys, policy, now = accept.mppe_keys, self._policy(accept), trio.current_time()
+        self.driver.do(self._session.authenticated, request, accepted, keys, now, policy)
+        if before is None:
+            await self._assign(accept)
+
+    async def _assign(self, accept: Accept) -> None:
+        call, config = self._call, self._call.server.config
+        answer = await call.server.hooks.allocate_address(call.info, accept)
+        now = trio.current_time()
+        if isinstance(answer, NoAddress):
+            self.driver.do(self._session.terminate, CauseOfEnd.ADDRESS_UNAVAILABLE, str(answer), now)
+            return
+        call.lease = answer
+        dns = config.ppp.dns if accept.dns is None else accept.dns
+        wins = config.ppp.wins if accept.wins is None else accept.wins
+        self.driver.do(self._session.assign, config.addresses.server, answer.address, dns[:2], wins[:2], now)
+
+    def _policy(self, accept: Accept) -> EncryptionPolicy:
+        """What is configured, as the plugin changed it for this user."""
+        policy = self._call.server.session_settings.encryption
+        if accept.encryption is not None:
+            policy = replace(policy, policy=accept.encryption)
+        if accept.encryption_bits is not None:
+            policy = replace(policy, bits=accept.encryption_bits)
+        return policy

@@ -1,0 +1,117 @@
+"""Who is connected and which Call IDs are theirs: limits, and identifiers that nobody can guess.
+
+Our Call IDs are unique over all peers, because behind a NAT gateway two clients may have the same address and the same
+Call ID of their own (RFC 2637 §4.1 lets GRE be told apart by nothing else). They are random, so that nobody can address
+a call that is not his, and rest after use, so that stragglers of an ended call do not arrive in a new one.
+"""
+
+import random
+from collections import Counter, deque
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING
+
+from poptrio.config.sections import Server as ServerLimits
+
+if TYPE_CHECKING:
+    from poptrio.server.call import Call
+
+CALL_ID_REST = 60.0
+"""Seconds before a Call ID is used again: more than GRE packets live in any network."""
+
+
+class CallIds:
+    """Hands out 16-bit Call IDs. ``randomness`` is the system's unless a test says otherwise."""
+
+    def __init__(self, randomness: random.Random | None = None) -> None:
+        self._random = randomness or random.SystemRandom()
+        self._taken: set[int] = set()
+        self._resting: deque[tuple[float, int]] = deque()
+
+    def take(self, now: float) -> int | None:
+        """A Call ID that is free and rested, or None when there is none."""
+        while self._resting and self._resting[0][0] <= now:
+            self._taken.discard(self._resting.popleft()[1])
+        if len(self._taken) >= 0xFFFF:
+            return None
+        while (call_id := self._random.randint(1, 0xFFFF)) in self._taken:
+            pass
+        self._taken.add(call_id)
+        return call_id
+
+    def give_back(self, call_id: int, now: float) -> None:
+        """Let a Call ID rest."""
+        self._resting.append((now + CALL_ID_REST, call_id))
+
+
+class Registry:
+    """All calls and connections of one server, and the limits on them."""
+
+    def __init__(self, limits: ServerLimits, call_ids: CallIds | None = None) -> None:
+        self._limits = limits
+        self.calls: dict[int, Call] = {}
+        self.call_ids = call_ids or CallIds()
+        self._calls_of: Counter[IPv4Address] = Counter()
+        self._strangers_of: Counter[IPv4Address] = Counter()
+        self._strangers = 0
+
+    def refuse_stranger(self, peer: IPv4Address) -> str | None:
+        """Why one more unauthenticated connection or call from ``peer`` is too many, or None."""
+        if self._strangers >= self._limits.max_unauthenticated:
+            return f"{self._strangers} unauthenticated connections and calls (server.max_unauthenticated)"
+        if self._strangers_of[peer] >= self._limits.max_unauthenticated_per_address:
+            return (
+                f"{self._strangers_of[peer]} unauthenticated connections and calls from this address "
+                "(server.max_unauthenticated_per_address)"
+            )
+        return None
+
+    def refuse_call(self, peer: IPv4Address) -> str | None:
+        """Why one more call from ``peer`` is too many, or None."""
+        if len(self.calls) >= self._limits.max_calls:
+            return f"{len(self.calls)} calls (server.max_calls)"
+        most = self._limits.max_calls_per_address
+        if most and self._calls_of[peer] >= most:
+            return f"{self._calls_of[peer]} calls from this address (server.max_calls_per_address)"
+        return self.refuse_stranger(peer)
+
+    def stranger(self, peer: IPv4Address) -> "Stranger":
+        """Count one unauthenticated connection or call until it is `Stranger.known`."""
+        return Stranger(self, peer)
+
+    def count_stranger(self, peer: IPv4Address, change: int) -> None:
+        """One more or one less."""
+        self._strangers += change
+        self._strangers_of[peer] += change
+        if not self._strangers_of[peer]:
+            del self._strangers_of[peer]
+
+    def add(self, call: "Call") -> None:
+        """The call has begun."""
+        self.calls[call.info.call_id] = call
+        self._calls_of[call.info.peer] += 1
+
+    def remove(self, call: "Call", now: float) -> None:
+        """The call is over; its Call ID rests."""
+        del self.calls[call.info.call_id]
+        self.call_ids.give_back(call.info.call_id, now)
+        self._calls_of[call.info.peer] -= 1
+        if not self._calls_of[call.info.peer]:
+            del self._calls_of[call.info.peer]
+
+
+class Stranger:
+    """One unauthenticated connection or call, counted against the limits."""
+
+    __slots__ = ("_counted", "_peer", "_registry")
+
+    def __init__(self, registry: Registry, peer: IPv4Address) -> None:
+        self._registry = registry
+        self._peer = peer
+        self._counted = True
+        registry.count_stranger(peer, 1)
+
+    def known(self) -> None:
+        """Authenticated, or gone; only the first time changes anything."""
+        if self._counted:
+            self._counted = False
+            self._registry.count_stranger(self._peer, -1)

@@ -1,0 +1,100 @@
+"""`poptrio run`: everything that a server needs is opened, and closed again in the opposite order.
+
+serve
+├─ plugin lifespans           entered before listening, left after the last call
+├─ listeners                  bound before anything else is touched, so that a busy port harms nothing
+├─ data path                  sockets, TUN, routes
+└─ Server.run                 ticker, connections, calls
+"""
+
+import functools
+import gc
+import signal
+from collections.abc import AsyncIterator
+
+import structlog
+import trio
+
+from poptrio.config import Config
+from poptrio.datapath.userspace.path import UserspaceDataPath
+from poptrio.errors import ConfigError, ConfigFault
+from poptrio.server.hooks import Hooks
+from poptrio.server.server import Server
+from poptrio.server.settings import userspace_settings
+
+LISTEN_BACKLOG = 1024
+"""Connections that wait for accept: after an outage all clients come at once."""
+
+log = structlog.get_logger("poptrio.server")
+
+
+async def serve(
+    config: Config,
+    *,
+    hooks: Hooks | None = None,
+    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a server until `Server.stop`; reports the `Server` when it takes calls.
+
+    Raises `ConfigError` or OSError, with the remedy in the text, when something that it needs cannot be had.
+    """
+    hooks = hooks or load_hooks(config)
+    for sentence in config.insecure_settings():
+        log.warning("insecure setting", why=sentence)
+    datapath = UserspaceDataPath(userspace_settings(config))
+    async with hooks.lifespan(config.plugins, config.server_info()), trio.open_nursery() as nursery:
+        listeners = await open_listeners(config)
+        await nursery.start(datapath.run)
+        server = Server(config, hooks, datapath)
+        gc.freeze()  # what exists now lives as long as the server; collections need not walk it
+        running = functools.partial(server.run, listeners)
+        async with trio.open_nursery() as calls:
+            await calls.start(running)
+            for listen in config.server.listen:
+                log.info("listening", address=str(listen), interface=config.server.interface)
+            task_status.started(server)
+        datapath.close()
+    log.info("stopped")
+
+
+async def serve_until_signalled(config: Config) -> None:
+    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reads files again."""
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        async with trio.open_nursery() as nursery:
+            async with trio.open_nursery() as serving:
+                server: Server = await serving.start(functools.partial(serve, config))
+                nursery.start_soon(_obey, server, signals)
+            nursery.cancel_scope.cancel()
+
+
+def load_hooks(config: Config) -> Hooks:
+    """The plugins that the configuration names. Raises `ConfigError`."""
+    authentication = config.authentication
+    return Hooks.load(authentication.plugins, config.addresses.plugins, timeout=authentication.timeout)
+
+
+async def open_listeners(config: Config) -> list[trio.SocketListener]:
+    """The TCP listeners of ``server.listen``. Raises `ConfigError` for those that cannot be had."""
+    listeners: list[trio.SocketListener] = []
+    faults = []
+    for listen in config.server.listen:
+        try:
+            listeners += await trio.open_tcp_listeners(listen.port, host=str(listen.address), backlog=LISTEN_BACKLOG)
+        except OSError as error:
+            why = f"{listen} cannot be listened on: {error.strerror}; `poptrio check` says who holds a port"
+            faults.append(ConfigFault("server.listen", why))
+    if faults:
+        for listener in listeners:
+            await listener.aclose()
+        raise ConfigError(*faults)
+    return listeners
+
+
+async def _obey(server: Server, signals: AsyncIterator[int]) -> None:
+    async for number in signals:
+        if number == signal.SIGHUP:
+            log.info("reading files again")
+            server.hooks.reload()
+        else:
+            log.info("stopping", signal=signal.Signals(number).name, calls=len(server.registry.calls))
+            server.stop()

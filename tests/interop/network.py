@@ -1,0 +1,61 @@
+"""The network of one run: a namespace of its own with a bridge, the guest's tap on it, and a tap for the agent.
+
+        guest                                    private network namespace of this process
+    ┌───────────────┐                    ┌───────────────────────────────────────────────┐
+    │ pppd + pptp   │                    │                                               │
+    │ eth0 .2 ──────┼── interop-guest ───┼─ interop-br 192.0.2.1 ── poptrio ── poptrio0  │
+    │ eth1 .2 ──────┼── interop-agent ───┼─ 198.51.100.1 (commands for the guest)        │
+    └───────────────┘                    └───────────────────────────────────────────────┘
+
+The namespace has no name: this process moves into it, everything it starts inherits it, and the kernel removes it and
+all that is in it when the last of them has ended. So runs cannot collide, and nothing can be left behind.
+"""
+
+import ctypes
+import os
+import subprocess
+
+CLONE_NEWNET = 0x40000000
+
+
+class Network:
+    """Names and addresses of the namespace that `enter` made."""
+
+    bridge = "interop-br"
+    guest_tap = "interop-guest"
+    agent_tap = "interop-agent"
+    server_address = "192.0.2.1"
+    guest_address = "192.0.2.2"
+    agent_address = "198.51.100.2"
+
+    @classmethod
+    def enter(cls) -> "Network":
+        """Move this process into a new network namespace and build the bridge and the taps there. Needs root."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNET) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, f"unshare: {os.strerror(code)}")
+        network = cls()
+        for command in (
+            "link set lo up",
+            f"link add {cls.bridge} type bridge forward_delay 0",
+            f"tuntap add dev {cls.guest_tap} mode tap",
+            f"tuntap add dev {cls.agent_tap} mode tap",
+            f"link set {cls.guest_tap} master {cls.bridge} up",
+            f"address add {cls.server_address}/24 dev {cls.bridge}",
+            f"link set {cls.bridge} up",
+            f"address add 198.51.100.1/24 dev {cls.agent_tap}",
+            f"link set {cls.agent_tap} up",
+        ):
+            ip(*command.split())
+        return network
+
+
+def ip(*arguments: str) -> str:
+    """Run ip(8) in this process's namespace and return its output."""
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def link_exists(name: str) -> bool:
+    """Whether a network device of this name is in the namespace."""
+    return subprocess.run(["ip", "link", "show", "dev", name], capture_output=True, check=False).returncode == 0

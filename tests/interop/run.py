@@ -1,0 +1,210 @@
+"""Interoperability: Debian's pppd and pptp-linux, in a User Mode Linux guest, dial the server of this checkout.
+
+    .venv/bin/python tests/interop/run.py [--row NAME]… [--json] [--keep]
+
+Needs root and /dev/net/tun; installs missing Debian packages with apt-get. Exit status: 0 every row passed, 1 one
+failed, 2 it cannot be run here.
+"""
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from client import ClientError
+from guest import Guest, GuestError
+from network import Network
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rows import ROWS, Row
+from scenarios import Outcome, RowFailed, Stage
+from server import ServerError
+
+PACKAGES = (
+    "user-mode-linux",
+    "pptp-linux",
+    "ppp",
+    "tshark",
+    "iputils-ping",
+    "iproute2",
+    "kmod",
+    "procps",
+    "util-linux",
+)
+LOG_LINES_SHOWN = 25
+
+progress = Console(stderr=True, highlight=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One row played: ``fault`` is None when it passed."""
+
+    row: Row
+    outcome: Outcome
+    fault: str | None
+    seconds: float
+    folder: Path
+
+
+def main() -> int:
+    """Play the rows that were asked for; returns the exit status."""
+    arguments = _arguments()
+    rows = [row for row in ROWS if not arguments.row or row.name in arguments.row]
+    if (obstacle := _obstacle()) is not None:
+        progress.print(f"[red]make interop cannot run here:[/] {escape(obstacle)}")
+        return 2
+    _install_packages()
+    # Both kinds of end go through the `finally` and `with` blocks below.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    folder = Path(tempfile.mkdtemp(prefix="poptrio-interop-"))
+    keep = arguments.keep
+    try:
+        results = _play(rows, folder)
+        keep = keep or any(result.fault for result in results)
+    except GuestError as error:
+        progress.print(f"[red]the guest failed:[/] {escape(str(error))}")
+        keep = True
+        return 1
+    except KeyboardInterrupt:
+        progress.print("interrupted")
+        return 1
+    finally:
+        if keep:
+            progress.print(f"logs and captures are kept in {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    if arguments.json:
+        print(json.dumps([_as_json(result) for result in results], indent=2))
+    else:
+        Console().print(_table(results))
+    for result in results:
+        if result.fault:
+            _explain(result)
+    return 1 if any(result.fault for result in results) else 0
+
+
+def _play(rows: list[Row], folder: Path) -> list[Result]:
+    network = Network.enter()
+    started = time.monotonic()
+    with Guest(network, folder) as guest:
+        progress.print(f"guest booted in {time.monotonic() - started:.1f} s")
+        results = []
+        for number, row in enumerate(rows, 1):
+            progress.print(f"[{number}/{len(rows)}] {row.name} … ", end="", markup=False)
+            result = _play_row(guest, row, folder / row.name)
+            progress.print(f"{_verdict(result)} ({result.seconds:.1f} s)")
+            results.append(result)
+    return results
+
+
+def _play_row(guest: Guest, row: Row, folder: Path) -> Result:
+    folder.mkdir()
+    started = time.monotonic()
+    stage = Stage(guest, folder, {"alice": secrets.token_hex(8), "bob": secrets.token_hex(8)}, row.dial)
+    fault = None
+    try:
+        with stage:
+            row.play(stage)
+            stage.finish()
+    except (RowFailed, ClientError, ServerError, GuestError, OSError, subprocess.SubprocessError) as error:
+        fault = str(error) or repr(error)
+    return Result(row, stage.outcome, fault, time.monotonic() - started, folder)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Dial poptrio with Debian's pppd and pptp-linux.")
+    names = [row.name for row in ROWS]
+    parser.add_argument(
+        "--row", action="append", choices=names, metavar="NAME", help=f"only this row ({', '.join(names)})"
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
+    parser.add_argument("--keep", action="store_true", help="keep logs and captures of a run that passed, too")
+    return parser.parse_args()
+
+
+def _obstacle() -> str | None:
+    """Why this machine cannot play, or None."""
+    if os.geteuid() != 0:
+        return "it needs root, for a network namespace, taps and captures"
+    if not Path("/dev/net/tun").exists():
+        return "it needs /dev/net/tun"
+    if shutil.which("dpkg-query") is None:
+        return f"it needs the Debian packages {' '.join(PACKAGES)}"
+    return None
+
+
+def _install_packages() -> None:
+    missing = [package for package in PACKAGES if not _is_installed(package)]
+    if not missing:
+        return
+    environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for command in (["apt-get", "update"], ["apt-get", "install", "-y", "--no-install-recommends", *missing]):
+        progress.print(f"running: {' '.join(command)}")
+        subprocess.run(command, check=True, env=environment, stdout=sys.stderr)
+
+
+def _is_installed(package: str) -> bool:
+    query = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}", package]
+    return subprocess.run(query, capture_output=True, text=True, check=False).stdout.startswith("ii")
+
+
+def _verdict(result: Result) -> str:
+    return "[red]FAIL[/]" if result.fault else "[green]PASS[/]"
+
+
+def _table(results: list[Result]) -> Table:
+    table = Table(title="pppd + pptp-linux → poptrio")
+    for heading in ("row", "", "authentication", "encryption", "address", "MTU", "set-up ms", "server ms", "seen"):
+        table.add_column(heading, justify="right" if heading.endswith("ms") else "left", overflow="fold")
+    for result in results:
+        calls, set_ups = result.outcome.calls, result.outcome.set_ups
+        table.add_row(
+            result.row.name,
+            _verdict(result),
+            _unique(call.authentication for call in calls),
+            _unique(call.encryption for call in calls),
+            _unique(call.address for call in calls),
+            _unique(str(call.mtu) for call in calls),
+            "\n".join(f"{set_up.total * 1e3:.1f}" for set_up in set_ups),
+            "\n".join(f"{set_up.server * 1e3:.1f}" for set_up in set_ups),
+            escape(result.outcome.note),
+        )
+    return table
+
+
+def _unique(values: Iterable[str]) -> str:
+    return "\n".join(dict.fromkeys(values))
+
+
+def _as_json(result: Result) -> dict[str, object]:
+    return {
+        "row": result.row.name,
+        "passed": result.fault is None,
+        "fault": result.fault,
+        "seconds": round(result.seconds, 2),
+        **asdict(result.outcome),
+    }
+
+
+def _explain(result: Result) -> None:
+    progress.rule(f"{result.row.name} failed")
+    progress.print(escape(result.fault or ""))
+    for file in sorted(result.folder.glob("*.log")):
+        progress.print(f"[bold]{file}[/], its last lines:")
+        for line in file.read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]:
+            progress.print(f"  {line}", markup=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
