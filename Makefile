@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test demo interop lint types docs format clean
+.PHONY: help run test test-lowest demo interop lint types docs format clean
 
 help:
 	@echo "make run      run the server with config.toml (root); the first time with a new user and password"
 	@echo "make test     run the tests; with root, those with real tunnels too"
+	@echo "make test-lowest  run them with the oldest dependencies that are allowed"
 	@echo "make demo     show a tunnel between two network namespaces (root)"
 	@echo "make interop  dial in with Debian's pptp-linux and pppd on a User Mode Linux kernel (root)"
 	@echo "make lint     ruff: rules and format      make types   mypy --strict"
@@ -43,6 +44,13 @@ run: $(STAMP) chap-secrets
 test: $(STAMP)
 	@$(BIN)/pytest
 
+# The same tests with the oldest dependencies that pyproject.toml allows; those that need root are left to `test`.
+test-lowest: $(STAMP)
+	@$(BIN)/python tests/lowest_versions.py > $(VENV)/lowest.txt
+	@$(BIN)/python -m venv $(VENV)-lowest
+	@$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)/lowest.txt --editable '.[test]'
+	@$(VENV)-lowest/bin/pytest -m 'not root'
+
 demo: $(STAMP)
 	@$(BIN)/python demo/tunnel.py
 
@@ -64,4 +72,4 @@ format: $(STAMP)
 	@$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-lowest *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -127,18 +127,11 @@ class Caller:
         return DialOutcome(self._up.is_set(), self._why)
 
     async def _call(self, nursery: trio.Nursery, hold: Callable[[Tunnel], Awaitable[None]] | None) -> None:
-        self._control.start(trio.current_time())
-        await self._wire.flush()
-        await self._answered.wait()
-        assert self._connected is not None
-        datapath = UserspaceDataPath(
-            UserspaceSettings(listen=(self._local,), interface=self._settings.interface, mtu=self._settings.session.mru)
-        )
-        await nursery.start(datapath.run)
-        endpoint = CallEndpoint(self._call_id, self._connected.peer_call_id, self._local, self._peer)
-        path = self._path = datapath.open_call(endpoint, self._driver)
+        # GRE is open before the call is asked for: the server's first packet follows its reply at once.
+        await nursery.start(self._datapath.run)
         try:
-            self._driver.start(path)
+            self._control.start(trio.current_time())
+            await self._wire.flush()
             await self._up.wait()
             assert self._tunnel is not None
             if hold is not None:

@@ -78,8 +78,9 @@ class Server(Section):
     max_unauthenticated: Count = 500
     """Control connections and calls at the same time that have not authenticated themselves yet; more are refused."""
 
-    max_unauthenticated_per_address: Count = 16
-    """The same, from one client address."""
+    max_unauthenticated_per_address: Count = 64
+    """The same, from one client address, which clients behind one NAT gateway share. A client that dials counts twice,
+    once for its connection and once for its call."""
 
     start_timeout: Seconds = 10.0
     """Seconds from the TCP connection to Start-Control-Connection-Request."""
@@ -211,8 +212,8 @@ class Authentication(Section):
     """Seconds that a plugin has for one answer; a plugin that takes longer counts as failed."""
 
     failure_delay: SecondsOrOff = 0.5
-    """Seconds that the answer to a failed attempt waits. It doubles with each further failure from the same address or
-    for the same user, and is forgotten after a success."""
+    """Seconds that an attempt waits after a failed one from the same address or for the same user. The delay doubles
+    with each further failure and is forgotten after a success; other addresses and users do not wait."""
 
     failure_delay_max: SecondsOrOff = 8.0
     """The most that it grows to."""

@@ -16,7 +16,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import Concatenate, ParamSpec
+from typing import TypeVarTuple
 
 import structlog
 
@@ -43,7 +43,7 @@ _ICMP_BURST = 50.0
 
 _log = structlog.get_logger(__name__)
 
-_Arguments = ParamSpec("_Arguments")
+_Arguments = TypeVarTuple("_Arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +63,13 @@ class Ports:
     closed: "Callable[[GreCallPath], None]"
 
 
-def _contained(
-    way_in: "Callable[Concatenate[GreCallPath, _Arguments], None]",
-) -> "Callable[Concatenate[GreCallPath, _Arguments], None]":
+def _contained(way_in: "Callable[[GreCallPath, *_Arguments], None]") -> "Callable[[GreCallPath, *_Arguments], None]":
     """Keep what goes wrong in ``way_in`` to the call whose path it is."""
 
     @functools.wraps(way_in)
-    def contained(path: "GreCallPath", /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> None:
+    def contained(path: "GreCallPath", *arguments: *_Arguments) -> None:
         try:
-            way_in(path, *args, **kwargs)
+            way_in(path, *arguments)
         except Exception as error:  # noqa: BLE001 - a bug in one call must not end the reader of all
             _log.exception("data_path_error", call_id=path.endpoint.call_id, peer=str(path.endpoint.peer))
             path.fail(f"an error inside the data path: {error!r}")

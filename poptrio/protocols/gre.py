@@ -243,7 +243,10 @@ class GreChannel:
         return self._advance(distance)
 
     def _advance(self, limit: int) -> Sequence[bytes]:
-        """Give up the missing ones of the next ``limit`` numbers; return what is due then, in order."""
+        """Give up the missing ones of the next ``limit`` numbers; return what is due then, in order.
+
+        Somebody waits behind them, so that the gaps end where one who waits begins.
+        """
         waiting = self._waiting
         base = self._expected
         reached = 0  # as a distance from base, like all numbers here
@@ -257,9 +260,6 @@ class GreChannel:
                 break
             due.append(waiting.pop((base + distance) & _MASK)[0])
             reached += 1
-        if limit > reached:
-            self._give_up(base + reached, limit - reached)
-            reached = limit
         self._expected = (base + reached) & _MASK
         return due
 

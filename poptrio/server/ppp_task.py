@@ -35,6 +35,7 @@ class PppTask:
         self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
         self._questions: deque[AuthRequest] = deque()
         self._wake = trio.Event()
+        self._encrypted = False
 
     async def run(self, path: CallPath) -> None:
         """Begin with LCP; ask the plugins whatever the session asks; return when it has ended."""
@@ -69,6 +70,7 @@ class PppTask:
             case events.EncryptionUp():
                 call.passed("encryption")
                 call.encryption = str(event.send) if event.send else "none"
+                self._encrypted = event.send is not None and event.receive is not None
             case events.NetworkUp():
                 self._network_up(event)
             case events.Noted():
@@ -91,7 +93,8 @@ class PppTask:
                 mtu=min(event.mtu, accept.framed_mtu or event.mtu),
                 pfc=event.pfc,
                 acfc=event.acfc,
-                encryption_required=self._policy(accept).required,
+                # What was agreed on is not given up again, also where encryption is only preferred.
+                encryption_required=self._policy(accept).required or self._encrypted,
                 clamp_mss=config.ppp.clamp_mss,
                 routes=accept.framed_routes,
             )

@@ -76,7 +76,7 @@ class Server:
 
     async def run(
         self,
-        listeners: Sequence[trio.SocketListener],
+        listeners: Sequence[trio.abc.Listener[trio.SocketStream]],
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Serve until `stop` and the goodbyes after it."""
@@ -86,7 +86,9 @@ class Server:
                 await self._serve(listeners, task_status)
             plumbing.cancel_scope.cancel()
 
-    async def _serve(self, listeners: Sequence[trio.SocketListener], task_status: trio.TaskStatus[None]) -> None:
+    async def _serve(
+        self, listeners: Sequence[trio.abc.Listener[trio.SocketStream]], task_status: trio.TaskStatus[None]
+    ) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accept = functools.partial(trio.serve_listeners, handler_nursery=connections)

@@ -69,9 +69,7 @@ def open_pair(network: MemoryNetwork, call: int = 0, keys: MppeParameters | None
     for path in (server, client):
         path.set_encryption(keys, keys)
     server.open_network(parameters(encryption_required=keys is not None))
-    client.open_network(
-        parameters(our_address=INNER_CLIENT, peer_address=None, encryption_required=keys is not None)
-    )
+    client.open_network(parameters(our_address=INNER_CLIENT, peer_address=None, encryption_required=keys is not None))
     return server, client, server_owner, client_owner
 
 
@@ -155,6 +153,24 @@ async def test_lost_stateful_encryption_asks_once_and_recovers(autojump_clock, n
     await trio.sleep(0.01)
     assert [number_of(inner) for inner in server.delivered] == [0, 1, 6, 7, 8]
     assert server_owner.lost == 1
+
+
+async def test_junk_from_our_own_network_is_counted(autojump_clock, nursery):
+    network = await running(nursery)
+    server, *_ = open_pair(network)
+    for junk in (b"", bytes(40), packet(0)[:-1]):
+        server.inject(junk)
+    assert server.counters.malformed == 3
+    assert server.counters.gre_sent == 0
+
+
+async def test_a_reset_request_without_encryption_changes_nothing(autojump_clock, nursery):
+    network = await running(nursery)
+    server, client, *_ = open_pair(network)
+    client.reset_encryption()
+    client.inject(packet(0))
+    await trio.sleep(0.01)
+    assert [number_of(inner) for inner in server.delivered] == [0]
 
 
 async def test_fragmentation_needed_reaches_the_sender_and_is_limited(autojump_clock, nursery):
@@ -268,7 +284,9 @@ def test_no_octets_from_either_side_break_a_path(pieces, keys, cut):
     path = lonely_path(owner, delivered)
     path.set_encryption(keys, keys)
     for number, octets in enumerate(pieces):
-        head = bytes.fromhex("3081880b") + len(octets).to_bytes(2, "big") + b"\0\1" + number.to_bytes(4, "big") + bytes(4)
+        head = (
+            bytes.fromhex("3081880b") + len(octets).to_bytes(2, "big") + b"\0\1" + number.to_bytes(4, "big") + bytes(4)
+        )
         path.packet_from_peer(head + octets, 0, 0.0)
         path.packet_from_peer((head + octets)[cut:], 0, 0.0)
         path.packet_from_peer(head + b"\xff\x03\x00\xfd" + octets[:0], 0, 0.0)
@@ -284,9 +302,7 @@ def test_what_the_kernel_does_not_take_is_counted_and_nothing_else():
 
     owner = QuietOwner()
     ports = Ports(refuse, refuse, refuse, lambda *_: None, lambda *_: None, lambda *_: None)
-    path = GreCallPath(
-        CallEndpoint(call_id=1, peer_call_id=2, local=SERVER, peer=CLIENT), owner, ports, GreSettings()
-    )
+    path = GreCallPath(CallEndpoint(call_id=1, peer_call_id=2, local=SERVER, peer=CLIENT), owner, ports, GreSettings())
     path.open_network(parameters(peer_address=None))
     path.send_frame(b"\xc0\x21")
     path.packet_from_network(ipv4_packet(INNER_SERVER, INNER_CLIENT), 0.0)

@@ -100,7 +100,9 @@ def test_checksum_is_that_of_the_rfc(data):
     assert checksum(data) == slow_checksum(data)
 
 
-@pytest.mark.parametrize("data", [b"", bytes(4), b"\xff\xff", b"\xff\xff\0\0", b"\xff\xff\xff\xff", b"\xff", b"\0\1\xff\xfe"])
+@pytest.mark.parametrize(
+    "data", [b"", bytes(4), b"\xff\xff", b"\xff\xff\0\0", b"\xff\xff\xff\xff", b"\xff", b"\0\1\xff\xfe"]
+)
 def test_checksum_of_both_zeros(data):
     assert checksum(data) == slow_checksum(data)
 

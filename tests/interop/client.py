@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import time
 from dataclasses import dataclass
 
 from guest import Guest
@@ -15,7 +14,6 @@ AUTHENTICATION_NAMES = {
     "chap MS-v2": "MS-CHAPv2",
     "eap": "EAP",
 }
-POLL_INTERVAL = 0.15  # seconds
 
 
 class ClientError(Exception):
@@ -56,6 +54,7 @@ class PppdClient:
         self._options = options
         self._own_control_connection = own_control_connection
         self._folder = f"/run/interop/{name}"
+        self._started = False
         self._rule: tuple[str, str] | None = None
 
     def start(self) -> None:
@@ -72,15 +71,18 @@ class PppdClient:
             *self._options,
         ]
         folder = self._folder
-        self._guest.must(f"rm -rf {folder}")
-        self._guest.write(f"{folder}/options", "\n".join(options) + "\n")
         pppd = f"pppd file {folder}/options & echo $! > {folder}/pid; wait $!; echo $? > {folder}/status"
+        shell = f"sh -c {shlex.quote(pppd)}"
         if self._own_control_connection:
-            pppd = f"mkdir -p /run/pptp; mount -t tmpfs tmpfs /run/pptp; {pppd}"
-            shell = f"unshare --mount sh -c {shlex.quote(pppd)}"
-        else:
-            shell = f"sh -c {shlex.quote(pppd)}"
-        self._guest.must(f"setsid {shell} > {folder}/log 2>&1 < /dev/null &")
+            private = f"mkdir -p /run/pptp; mount -t tmpfs tmpfs /run/pptp; {pppd}"
+            shell = f"unshare --mount sh -c {shlex.quote(private)}"
+        self._started = True
+        self._guest.must(
+            f"umask 077; rm -rf {folder}; mkdir -p {folder}; cat > {folder}/options;"
+            f" setsid {shell} > {folder}/log 2>&1 < /dev/null &"
+            f" until [ -s {folder}/pid ]; do sleep 0.05; done",
+            stdin="\n".join(options) + "\n",
+        )
 
     def log(self) -> str:
         """Everything that pppd and pptp have written so far."""
@@ -113,27 +115,27 @@ class PppdClient:
             mtu=int(_last(r"mtu (\d+)", link)),
         )
 
-    def wait_for(self, pattern: str, timeout: float = 10.0) -> str:
-        """Wait until the log has a match of ``pattern`` and return it; raises `ClientError` when it cannot come."""
-        deadline = time.monotonic() + timeout
-        while True:
-            ended = self.exit_status()
-            found = re.search(pattern, self.log())
-            if found:
-                return found[0]
-            if ended is not None:
-                raise ClientError(f"pppd ended with status {ended} before its log had /{pattern}/")
-            if time.monotonic() > deadline:
-                raise ClientError(f"pppd's log had no /{pattern}/ within {timeout:.0f} s")
-            time.sleep(POLL_INTERVAL)
+    def wait_for(self, pattern: str, timeout: float = 10.0) -> None:
+        """Wait until the log has a match of ``pattern``; raises `ClientError` when it does not come.
+
+        The waiting is done in the guest by one sleeping command: asking again and again would take the processor
+        from the very set-up that is measured.
+        """
+        follow = f"tail -n +1 -s 0.2 --pid=$(cat {self._folder}/pid) -f {self._folder}/log"
+        command = f"timeout {timeout} {follow} | grep -q -m 1 -P {shlex.quote(pattern)}"
+        if self._guest.run(command, timeout=timeout + 5.0).status == 0:
+            return
+        status = self.exit_status()
+        ended = f"ended with status {status}" if status is not None else f"had {timeout:.0f} s"
+        raise ClientError(f"pppd {ended}, and its log has no /{pattern}/")
 
     def wait_exit(self, timeout: float = 15.0) -> int:
         """Wait until pppd has ended and return its exit status; raises `ClientError` when it does not."""
-        deadline = time.monotonic() + timeout
-        while (status := self.exit_status()) is None:
-            if time.monotonic() > deadline:
-                raise ClientError(f"pppd was still running after {timeout:.0f} s")
-            time.sleep(POLL_INTERVAL)
+        wait = f"until [ -s {self._folder}/status ]; do sleep 0.1; done"
+        self._guest.run(f"timeout {timeout} sh -c {shlex.quote(wait)}", timeout=timeout + 5.0)
+        status = self.exit_status()
+        if status is None:
+            raise ClientError(f"pppd was still running after {timeout:.0f} s")
         return status
 
     def hang_up(self, timeout: float = 10.0) -> None:
@@ -143,16 +145,18 @@ class PppdClient:
 
     def end(self) -> None:
         """Whatever has happened: nothing of this call is left in the guest."""
-        if self.exit_status() is None:
-            self._guest.run(f"kill -KILL $(cat {self._folder}/pid)")
+        if not self._started:
+            return
+        command = f"[ -s {self._folder}/status ] || kill -KILL $(cat {self._folder}/pid)"
         if self._rule:
             address, table = self._rule
-            self._guest.run(f"ip rule del from {address} lookup {table}; ip route flush table {table}")
+            command += f"; ip rule del from {address} lookup {table}; ip route flush table {table}"
+        self._guest.run(command)
 
 
 def end_all_calls(guest: Guest) -> None:
     """Between rows: no pppd, no pptp, and no control connection that a later call could share."""
-    guest.run("pkill -KILL pppd; pkill -KILL pptp; rm -rf /run/pptp /run/lock/LCK* /run/ppp*; ip route flush cache")
+    guest.run("pkill -KILL '^(pppd|pptp)$'; rm -rf /run/pptp /run/lock/LCK* /run/ppp*")
 
 
 def _encryption(log: str) -> str:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shlex
 import signal
 import socket
 import subprocess
@@ -69,10 +68,6 @@ class Guest:
         if finished.status != 0:
             raise GuestError(f"in the guest, `{command}` ended with {finished.status}: {finished.output.strip()}")
         return finished.output
-
-    def write(self, path: str, text: str) -> None:
-        """Write a file in the guest, readable by root only."""
-        self.must(f"umask 077; mkdir -p $(dirname {shlex.quote(path)}); cat > {shlex.quote(path)}", stdin=text)
 
     def _boot(self) -> None:
         self._uml_folder.mkdir()

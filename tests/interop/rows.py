@@ -74,6 +74,7 @@ ROWS = (
         Dial({"lcp_echo_interval": 1.0}, (*MPPE_128, LOG_ECHOES), "MS-CHAPv2", "MPPE-128 stateless"),
         scenarios.server_sends_echoes,
     ),
+    Row("set-up-time", PLAIN, scenarios.sets_up_without_a_pause),
     Row("idle", PLAIN, scenarios.idle),
     Row("client-hangs-up", PLAIN, scenarios.client_hangs_up),
     Row("client-vanishes", PLAIN, scenarios.client_vanishes),

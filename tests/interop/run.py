@@ -42,8 +42,9 @@ PACKAGES = (
     "util-linux",
 )
 LOG_LINES_SHOWN = 25
+TABLE_WIDTH = 160  # where there is no terminal that has one
 
-progress = Console(stderr=True, highlight=False)
+progress = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +88,8 @@ def main() -> int:
     if arguments.json:
         print(json.dumps([_as_json(result) for result in results], indent=2))
     else:
-        Console().print(_table(results))
+        wide = None if sys.stdout.isatty() else TABLE_WIDTH
+        Console(width=wide).print(_table(results))
     for result in results:
         if result.fault:
             _explain(result)
@@ -166,7 +168,7 @@ def _verdict(result: Result) -> str:
 def _table(results: list[Result]) -> Table:
     table = Table(title="pppd + pptp-linux → poptrio")
     for heading in ("row", "", "authentication", "encryption", "address", "MTU", "set-up ms", "server ms", "seen"):
-        table.add_column(heading, justify="right" if heading.endswith("ms") else "left", overflow="fold")
+        table.add_column(heading, justify="right" if heading.endswith("ms") else "left", no_wrap=heading == "row")
     for result in results:
         calls, set_ups = result.outcome.calls, result.outcome.set_ups
         table.add_row(

@@ -62,7 +62,7 @@ class Poptrio:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1", "PYTHONDEVMODE": "0"},
+                env=os.environ | {"PYTHONUNBUFFERED": "1", "NO_COLOR": "1"},
                 start_new_session=True,
             )
         try:

@@ -39,12 +39,13 @@ class UserspaceSettings:
     """What a `UserspaceDataPath` is made with.
 
     ``listen`` are the local outer addresses; 0.0.0.0 stands for all. ``interface`` names the TUN, whose MTU in octets
-    is ``mtu``. ``address`` is our inner address, and ``routes`` are the inner networks of all clients
-    (`covering_routes`); a client leaves both empty, since `NetworkParameters` bring address and routes with the call.
+    is ``mtu``; None makes none: calls come up, and their IP packets go nowhere. ``address`` is our inner address, and
+    ``routes`` are the inner networks of all clients (`covering_routes`); a client leaves both empty, since
+    `NetworkParameters` bring address and routes with the call.
     """
 
     listen: tuple[IPv4Address, ...]
-    interface: str
+    interface: str | None
     mtu: int
     address: IPv4Address | None = None
     routes: tuple[IPv4Network, ...] = ()
@@ -61,6 +62,9 @@ class UserspaceDataPath:
         self._calls: dict[int, GreCallPath] = {}
         self._networks = InnerNetworks()
         self._sockets: dict[IPv4Address, GreSocket] = {}
+        self._tun: Tun | None = None
+        self._to_tun: Callable[[bytes], object] = _discard
+        self._report: Callable[[bytes], object] = _discard
         self._gateway: GreCallPath | None = None  # the client role: where everything else goes
         self._gateway_address: IPv4Address | None = None
         self._running = trio.CancelScope()
@@ -76,7 +80,8 @@ class UserspaceDataPath:
             async with trio.open_nursery() as nursery:
                 for gre_socket in self._sockets.values():
                     nursery.start_soon(self._read_gre, gre_socket.socket)
-                nursery.start_soon(self._read_tun)
+                if self._tun is not None:
+                    nursery.start_soon(self._read_tun, self._tun)
                 nursery.start_soon(self._timers.run)
                 task_status.started()
 
@@ -110,7 +115,13 @@ class UserspaceDataPath:
                 gre_socket = self._sockets[address] = GreSocket(address)
                 resources.callback(gre_socket.close)
         resources.callback(self._sockets.clear)
-        tun = self._tun = Tun(settings.interface)
+        if settings.interface is not None:
+            self._open_tun(Tun(settings.interface), resources)
+        resources.callback(self._close_calls)
+
+    def _open_tun(self, tun: Tun, resources: ExitStack) -> None:
+        settings = self._settings
+        self._tun = tun
         resources.callback(tun.close)
         tun.set_up(settings.mtu)
         if settings.address is not None:
@@ -118,11 +129,11 @@ class UserspaceDataPath:
         for network in settings.routes:
             tun.add_route(network)
         self._kernel_routes = KernelRoutes(settings.routes, tun.add_route, tun.remove_route)
-        self._to_tun: Callable[[bytes], object] = partial(os.write, tun.fd)
+        self._to_tun = partial(os.write, tun.fd)
         # ICMP messages go out by a socket: the kernel drops what comes out of the TUN with an address of its own.
-        self._icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
-        resources.callback(self._icmp.close)
-        resources.callback(self._close_calls)
+        icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
+        resources.callback(icmp.close)
+        self._report = lambda message: icmp.sendto(message, (socket.inet_ntoa(message[16:20]), 0))
 
     # From the peers.
 
@@ -158,13 +169,13 @@ class UserspaceDataPath:
 
     # From our network.
 
-    async def _read_tun(self) -> None:
+    async def _read_tun(self, tun: Tun) -> None:
         try:
             while True:
-                await trio.lowlevel.wait_readable(self._tun.fd)
-                self._drain_tun(self._tun.fd)
+                await trio.lowlevel.wait_readable(tun.fd)
+                self._drain_tun(tun.fd)
         except OSError as error:
-            reason = f"the TUN {self._tun.name} cannot be read any more, it may have been deleted: {error.strerror}"
+            reason = f"the TUN {tun.name} cannot be read any more, it may have been deleted: {error.strerror}"
             for path in tuple(self._calls.values()):
                 path.fail(reason)
             raise OSError(error.errno, reason) from error
@@ -191,35 +202,35 @@ class UserspaceDataPath:
             self.counters.no_such_address += 1
         return path
 
-    def _report(self, message: bytes) -> None:
-        self._icmp.sendto(message, (socket.inet_ntoa(message[16:20]), 0))
-
     # What calls change.
 
     def _network_changed(self, path: GreCallPath, network: NetworkParameters | None) -> None:
+        tun = self._tun
+        if tun is None:
+            return
         networks = _networks_behind(network)
         self._networks.replace(path, networks)
         try:
             if network is not None and network.peer_address is None:
-                self._open_gateway(path, network)
+                self._open_gateway(path, network, tun)
             elif path is self._gateway:
-                self._close_gateway()
+                self._close_gateway(tun)
             self._kernel_routes.replace(path, networks)
         except OSError as error:
             path.fail(str(error))  # comes here again, with None
 
-    def _open_gateway(self, path: GreCallPath, network: NetworkParameters) -> None:
+    def _open_gateway(self, path: GreCallPath, network: NetworkParameters, tun: Tun) -> None:
         """We are the client of this call: the TUN becomes its end, and everything goes there."""
         if network.our_address != self._gateway_address:
-            self._close_gateway()
-            self._tun.add_address(network.our_address)
+            self._close_gateway(tun)
+            tun.add_address(network.our_address)
             self._gateway_address = network.our_address
-        self._tun.set_up(network.mtu)
+        tun.set_up(network.mtu)
         self._gateway = path
 
-    def _close_gateway(self) -> None:
+    def _close_gateway(self, tun: Tun) -> None:
         if self._gateway_address is not None:
-            self._tun.remove_address(self._gateway_address)
+            tun.remove_address(self._gateway_address)
         self._gateway = self._gateway_address = None
 
     def _forget(self, path: GreCallPath) -> None:
@@ -236,3 +247,7 @@ def _networks_behind(network: NetworkParameters | None) -> tuple[IPv4Network, ..
     if network.peer_address is None:
         return network.routes
     return (IPv4Network(network.peer_address), *network.routes)
+
+
+def _discard(packet: bytes) -> None:
+    """Where inner packets go without a TUN."""

@@ -96,7 +96,9 @@ class Tun:
         try:
             yield
         except NetlinkError as error:
-            reason = "it exists already, elsewhere" if error.code == errno.EEXIST else os.strerror(error.code)
+            reason = os.strerror(error.code)
+            if error.code == errno.EEXIST:
+                reason = "there is one already that leads elsewhere"
             raise OSError(error.code, f"{self.name}: {what} was refused: {reason}") from error
 
 
