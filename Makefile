@@ -65,7 +65,7 @@ types: $(STAMP)
 	@$(BIN)/mypy --strict
 
 docs: $(STAMP)
-	@$(BIN)/python docs/generate_config.py
+	@for generator in docs/generate_*.py; do $(BIN)/python $$generator || exit 1; done
 
 format: $(STAMP)
 	@$(BIN)/ruff check --fix-only .

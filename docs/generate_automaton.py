@@ -14,8 +14,8 @@ INTRODUCTION = """\
 # The automaton
 
 LCP, CCP and IPCP are one automaton with different options: that of RFC 1661 §4.1. It stands in
-`poptrio/protocols/ppp/automaton.py` as the RFC's own table, cell for cell; a test compares it with the RFC's text. This
-page is drawn from that table by `make docs`, so it shows what the code does.
+`poptrio/protocols/ppp/automaton.py` as the RFC's own table, cell for cell. This page is drawn from that table by
+`make docs`, so it shows what the code does.
 
 An arrow carries the events that lead from one state to another. Events that leave the state as it is, and the actions,
 are in the table below.

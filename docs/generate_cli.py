@@ -35,7 +35,8 @@ Every command with its arguments and options. This page is generated from `poptr
 | `{PASSWORD_VARIABLE}` | the password for `dial`, where other users of the machine cannot see it |
 | `POPTRIO_TRACE_HOOKS` | `1`: print every answer of a plugin to standard error |
 
-Where `--json` is offered, standard output is JSON and nothing else.
+Where `--json` is offered, standard output is JSON and nothing else. `dial` without `--probe` prints two objects: one
+when the call is up, and one when it has ended.
 """
 
 STEPS = """\

@@ -10,7 +10,6 @@ import trio
 import typer
 from rich.console import Console
 from rich.markup import escape as plain
-from rich.table import Table
 
 from poptrio.cli.common import ExitCode, Json, print_json
 from poptrio.client.dial import DialSettings, Tunnel
@@ -97,7 +96,7 @@ async def _dial(settings: DialSettings, reports: list[StepReport], probe: bool, 
     def report(step: StepReport) -> None:
         reports.append(step)
         if not as_json:
-            console.print(_line(step))
+            console.print(_line(step), soft_wrap=True)
 
     async def stay(tunnel: Tunnel) -> None:
         if as_json:
@@ -110,26 +109,20 @@ async def _dial(settings: DialSettings, reports: list[StepReport], probe: bool, 
 
     outcome = await make_call(settings, report, None if probe else stay)
     if not as_json:
-        console.print(_conclusion(outcome, probe))
+        console.print(_conclusion(outcome, reports, probe), soft_wrap=True)
     return outcome
 
 
-def _line(report: StepReport) -> Table:
-    """One step as a row: mark, name, milliseconds since the beginning, what was agreed or why not."""
-    row = Table.grid(padding=(0, 1))
-    row.add_column(width=1)
-    row.add_column(width=14)
-    row.add_column(width=9, justify="right")
-    row.add_column()
+def _line(report: StepReport) -> str:
+    """One step: mark, name, milliseconds since the beginning, what was agreed or why not."""
     mark = "[green]✓[/]" if report.passed else "[red]✗[/]"
-    row.add_row(mark, report.step.label, f"{report.seconds * 1000:.1f} ms", plain(escape(report.detail)))
-    return row
+    return f"{mark} {report.step.label:<14} {report.seconds * 1000:7.1f} ms  {plain(escape(report.detail))}"
 
 
-def _conclusion(outcome: DialOutcome, probe: bool) -> str:
+def _conclusion(outcome: DialOutcome, reports: list[StepReport], probe: bool) -> str:
     if outcome.reached:
         return "[green]all steps passed[/]" if probe else f"call ended: {plain(escape(outcome.why))}"
-    return f"[red]failed[/]: {plain(escape(outcome.why))}"
+    return f"[red]failed[/] at step {reports[-1].step.label}: {reports[-1].step.meaning}"
 
 
 def _as_json(reports: list[StepReport], outcome: DialOutcome) -> dict[str, object]:

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv4Network
 import trio
 
 from poptrio.client.steps import DialOutcome, Step, StepReport
-from poptrio.datapath.base import CallEndpoint, CallPath, NetworkParameters
+from poptrio.datapath.base import CallEndpoint, CallPath, DataPath, NetworkParameters
 from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp import session_events as ppp
@@ -22,6 +22,7 @@ from poptrio.protocols.pptp import events as pptp
 from poptrio.protocols.pptp.codes import StopReason, explained
 from poptrio.protocols.pptp.control import ControlConnection, ControlSettings, Role
 from poptrio.runtime.control_stream import ControlStream, echo_identifiers
+from poptrio.runtime.exception_groups import leaves
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.runtime.ticker import Ticker
 
@@ -75,22 +76,45 @@ async def dial(
         why = _tcp_failure(settings, error)
         report(StepReport(Step.TCP, False, trio.current_time() - begun, why))
         return DialOutcome(False, why)
-    async with stream:
-        caller = Caller(settings, report, stream, begun)
-        return await caller.run(hold)
+    local, peer = (IPv4Address(end[0]) for end in (stream.socket.getsockname(), stream.socket.getpeername()))
+    datapath = UserspaceDataPath(
+        UserspaceSettings(listen=(local,), interface=settings.interface, mtu=settings.session.mru)
+    )
+    caller = Caller(settings, report, stream, datapath, local=local, peer=peer, begun=begun)
+    failures: list[OSError] = []
+    try:
+        async with stream, trio.open_nursery() as nursery:
+            # GRE is open before the call is asked for: the server's first packet follows its reply at once.
+            await nursery.start(datapath.run)
+            outcome = await caller.run(hold)
+            datapath.close()
+    except* OSError as errors:
+        failures += (error for error in leaves(errors) if isinstance(error, OSError))
+    if failures:
+        raise failures[0]
+    return outcome
 
 
 class Caller:
-    """The call while it lives."""
+    """The call while it lives, over a TCP connection and a data path that are there already."""
 
     def __init__(
-        self, settings: DialSettings, report: Callable[[StepReport], None], stream: trio.SocketStream, begun: float
+        self,
+        settings: DialSettings,
+        report: Callable[[StepReport], None],
+        stream: trio.abc.Stream,
+        datapath: DataPath,
+        *,
+        local: IPv4Address,
+        peer: IPv4Address,
+        begun: float,
     ) -> None:
         self._settings = settings
         self._report = report
         self._begun = begun
-        self._local = IPv4Address(stream.socket.getsockname()[0])
-        self._peer = IPv4Address(stream.socket.getpeername()[0])
+        self._local = local
+        self._peer = peer
+        self._datapath = datapath
         self._ticker = Ticker()
         self._control = ControlConnection(Role.CLIENT, ControlSettings(), trio.current_time(), echo_identifiers())
         self._wire = ControlStream(stream, self._control, self._control_event)
@@ -98,9 +122,6 @@ class Caller:
         self._driver = PppDriver(self._session, self._ticker, self._ppp_event, self._failed)
         self._passed: set[Step] = set()
         self._call_id = secrets.randbelow(0xFFFF) + 1
-        self._datapath = UserspaceDataPath(
-            UserspaceSettings(listen=(self._local,), interface=settings.interface, mtu=settings.session.mru)
-        )
         self._path: CallPath | None = None
         self._tunnel: Tunnel | None = None
         self._up = trio.Event()
@@ -111,24 +132,15 @@ class Caller:
 
     async def run(self, hold: Callable[[Tunnel], Awaitable[None]] | None) -> DialOutcome:
         """Go through all steps; stay; hang up."""
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._ticker.run)
-                nursery.start_soon(self._wire.read)
-                nursery.start_soon(self._cancel_when_over, nursery.cancel_scope)
-                await self._call(nursery, hold)
-                nursery.cancel_scope.cancel()
-        except* OSError as errors:
-            self._failed(str(errors.exceptions[0]))
-            raise errors.exceptions[0] from None
-        if not self._up.is_set():
-            step = next(step for step in Step if step not in self._passed)
-            self._report(StepReport(step, False, trio.current_time() - self._begun, self._why))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ticker.run)
+            nursery.start_soon(self._wire.read)
+            nursery.start_soon(self._cancel_when_over, nursery.cancel_scope)
+            await self._call(hold)
+            nursery.cancel_scope.cancel()
         return DialOutcome(self._up.is_set(), self._why)
 
-    async def _call(self, nursery: trio.Nursery, hold: Callable[[Tunnel], Awaitable[None]] | None) -> None:
-        # GRE is open before the call is asked for: the server's first packet follows its reply at once.
-        await nursery.start(self._datapath.run)
+    async def _call(self, hold: Callable[[Tunnel], Awaitable[None]] | None) -> None:
         try:
             self._control.start(trio.current_time())
             await self._wire.flush()
@@ -172,7 +184,9 @@ class Caller:
             case pptp.CallRefused():
                 self._failed(f"the server refuses the call: {explained(event.result, event.error)}")
             case pptp.CallEnded():
-                self._failed(f"the server ended the call: {event.text or 'without a reason'}")
+                why = f"the server ended the call: {event.text or 'without a reason'}"
+                trouble = self._gre_trouble()
+                self._failed(f"{trouble}; {why}" if trouble else why)
             case pptp.ConnectionEnded():
                 self._failed(event.text)
             case _:
@@ -181,8 +195,7 @@ class Caller:
     def _ppp_event(self, event: ppp.SessionEvent) -> None:
         match event:
             case ppp.LinkUp():
-                heard = self._driver.heard or trio.current_time()
-                self._pass(Step.GRE, f"the first packet came after {(heard - self._begun) * 1000:.0f} ms", heard)
+                self._gre_passed()
                 kind = event.authentication.label if event.authentication else "no authentication"
                 self._pass(Step.LCP, f"MRU of the server {event.peer_mru}, {kind}")
             case ppp.Authenticated():
@@ -218,16 +231,26 @@ class Caller:
         self._tunnel = Tunnel(event.our_address, event.peer_address, event.dns, event.mtu, self._path)
         self._up.set()
 
-    def _session_ended(self, event: ppp.SessionEnded) -> None:
+    def _gre_passed(self) -> None:
+        heard = trio.current_time() if self._driver.heard is None else self._driver.heard
+        self._pass(Step.GRE, f"the first packet came after {(heard - self._begun) * 1000:.0f} ms", heard)
+
+    def _gre_trouble(self) -> str | None:
+        """Which way GRE packets do not get through, as far as it shows; None once LCP was up."""
         path = self._path
-        if event.cause is CauseOfEnd.NO_GRE:
-            why = f"no GRE packet came from {self._peer}: protocol 47 is blocked, or a firewall lacks its PPTP helper"
-        elif event.cause is CauseOfEnd.LCP_TIMEOUT and path is not None and not path.counters.acknowledged:
-            why = (
-                f"GRE packets come from {self._peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
-            )
-        else:
-            why = _as_client(event.cause)
+        if path is None or Step.LCP in self._passed:
+            return None
+        if self._driver.heard is None:
+            return f"no GRE packet came from {self._peer}: protocol 47 is blocked, or a firewall lacks its PPTP helper"
+        if not path.counters.acknowledged:
+            return f"GRE packets come from {self._peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
+        return None
+
+    def _session_ended(self, event: ppp.SessionEnded) -> None:
+        trouble = self._gre_trouble()
+        if trouble is None and self._driver.heard is not None:
+            self._gre_passed()  # whatever was wrong with LCP, its packets crossed both ways
+        why = trouble or _as_client(event.cause)
         self._failed(f"{why}: {event.detail}" if event.detail else why)
 
     def _pass(self, step: Step, detail: str, now: float | None = None) -> None:
@@ -237,18 +260,21 @@ class Caller:
             self._report(StepReport(step, True, seconds, detail))
 
     def _failed(self, why: str) -> None:
-        """The call is over, for this reason; the first counts."""
+        """The call is over, for this reason; the first counts. A step that is still to come has failed now."""
+        if self._over.is_set():
+            return
         self._why = self._why or why
         self._over.set()
+        if not self._up.is_set():
+            step = next(step for step in Step if step not in self._passed)
+            self._report(StepReport(step, False, trio.current_time() - self._begun, self._why))
 
 
 def _tcp_failure(settings: DialSettings, error: OSError | trio.TooSlowError) -> str:
     where = f"{settings.host}, TCP port {settings.port}"
     if isinstance(error, trio.TooSlowError):
         return f"no answer from {where} in {settings.connect_timeout:g} s: a firewall drops it, or the host is down"
-    cause: BaseException | None = error.__cause__ or error
-    while isinstance(cause, BaseExceptionGroup):
-        cause = cause.exceptions[0]
+    cause = next(leaves(error.__cause__ or error))
     if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
         return f"{where}: connection refused, no PPTP server listens there"
     return f"{where}: {cause.strerror if isinstance(cause, OSError) and cause.strerror else cause}"

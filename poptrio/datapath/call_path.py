@@ -71,7 +71,7 @@ def _contained(way_in: "Callable[[GreCallPath, *_Arguments], None]") -> "Callabl
         try:
             way_in(path, *arguments)
         except Exception as error:  # noqa: BLE001 - a bug in one call must not end the reader of all
-            _log.exception("data_path_error", call_id=path.endpoint.call_id, peer=str(path.endpoint.peer))
+            _log.exception("data path error", call_id=path.endpoint.call_id, peer=str(path.endpoint.peer))
             path.fail(f"an error inside the data path: {error!r}")
 
     return contained

@@ -9,6 +9,9 @@ from ipaddress import IPv4Address
 
 from poptrio.errors import CauseOfEnd
 
+WHOLE_SENTENCE = "the client "
+"""A detail that begins so says everything itself; the control connection speaks like this."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
@@ -25,7 +28,9 @@ class CallFacts:
 def explain(facts: CallFacts) -> str:
     """One sentence, without a full stop: what happened and, where it is known, what to do."""
     sentence = _sentence(facts)
-    if facts.detail:
+    if facts.detail.startswith(WHOLE_SENTENCE):
+        sentence = facts.detail
+    elif facts.detail:
         sentence += f": {facts.detail}"
     if facts.cause.windows_errors:
         sentence += f" (Windows shows error {' or '.join(map(str, facts.cause.windows_errors))})"

@@ -10,6 +10,7 @@ import trio
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.pptp.control import ControlConnection
 from poptrio.protocols.pptp.events import ConnectionEnded, ControlEvent
+from poptrio.protocols.pptp.states import State
 
 READ_SIZE = 4096
 
@@ -20,7 +21,8 @@ WRITE_TIMEOUT = 5.0
 class ControlStream:
     """A control connection and its TCP stream; ``ended`` is why it is over.
 
-    ``happened`` hears every event in order and returns at once. Several tasks may `flush`; one task reads.
+    ``happened`` hears every event, `ConnectionEnded` exactly once and last, and returns at once. Several tasks may
+    `flush`, which whoever asked the control connection for something must do; one task reads.
     """
 
     def __init__(
@@ -31,7 +33,10 @@ class ControlStream:
         self._control = control
         self._happened = happened
         self._write_lock = trio.Lock()
+        self._writes: set[trio.CancelScope] = set()
+        self._writable = True
         self._reading = trio.CancelScope()
+        self._waiting = trio.CancelScope()
 
     async def read(self) -> None:
         """Read, and keep the deadlines, until the connection is over."""
@@ -41,8 +46,7 @@ class ControlStream:
 
     async def _read_once(self) -> None:
         data: bytes | bytearray | None = None
-        deadline = self._control.next_deadline()
-        with trio.move_on_at(deadline) if deadline < math.inf else trio.CancelScope():
+        with trio.CancelScope(deadline=self._next_deadline()) as self._waiting:
             try:
                 data = await self._stream.receive_some(READ_SIZE)
             except (trio.BrokenResourceError, trio.ClosedResourceError):
@@ -61,26 +65,48 @@ class ControlStream:
         await self.flush()
 
     async def flush(self) -> None:
-        """Send what the control connection has to say.
+        """Send what the control connection has to say, and let the reader know its new deadline.
 
         Shielded, because a message cut in half would end all calls of the connection; bounded, because a peer that
         does not read must not hold anything.
         """
+        self._waiting.deadline = self._next_deadline()
+        if not self._writable:
+            return
         with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
-            async with self._write_lock:
-                data = self._control.data_to_send()
-                if data:
-                    try:
-                        await self._stream.send_all(data)
-                    except (trio.BrokenResourceError, trio.ClosedResourceError):
-                        self._lost("TCP was closed by the other side")
+            self._writes.add(scope)
+            try:
+                await self._write()
+            finally:
+                self._writes.discard(scope)
         if scope.cancelled_caught:
             self._lost("the other side does not read its control connection")
 
+    def abandon(self) -> None:
+        """Wait for no write any more, and say nothing more."""
+        self._writable = False
+        for scope in self._writes:
+            scope.cancel()
+
+    async def _write(self) -> None:
+        async with self._write_lock:
+            data = self._control.data_to_send()
+            if data and self._writable:
+                try:
+                    await self._stream.send_all(data)
+                except (trio.BrokenResourceError, trio.ClosedResourceError):
+                    self._lost("TCP was closed by the other side")
+
+    def _next_deadline(self) -> float:
+        """When the reader must look up: at once where our own side has ended the control connection."""
+        return -math.inf if self._control.state is State.ENDED else self._control.next_deadline()
+
     def _lost(self, why: str) -> None:
+        self._writable = False
         if self.ended is None:
             self.ended = ConnectionEnded(CauseOfEnd.CONTROL_CONNECTION_LOST, why)
             self._reading.cancel()
+            self._happened(self.ended)
 
 
 def echo_identifiers() -> Iterator[int]:

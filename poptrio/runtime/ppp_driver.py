@@ -48,7 +48,9 @@ class PppDriver:
         self.do(self._session.start, trio.current_time())
 
     def do(self, action: Callable[..., None], *args: object) -> None:
-        """Do something with the session, then everything that follows from it."""
+        """Do something with the session, then everything that follows from it; nothing when it is over."""
+        if self.over.is_set():
+            return
         try:
             action(*args)
             while (event := self._session.next_event()) is not None:
@@ -60,8 +62,10 @@ class PppDriver:
         except Exception as error:
             log.exception("internal error", session=type(self._session).__name__)
             self._alarm.close()
-            self._happened(events.SessionEnded(CauseOfEnd.INTERNAL_ERROR, repr(error)))
+            if self._path is not None:
+                self._path.close_network()
             self.over.set()
+            self._happened(events.SessionEnded(CauseOfEnd.INTERNAL_ERROR, repr(error)))
 
     async def say_goodbye(self, terminate: Callable[[], None], wait: float) -> None:
         """``terminate`` the session if it still lives, and give the peer ``wait`` seconds to answer."""

@@ -11,6 +11,8 @@ is synchronous and cannot be cancelled: path, lease, Call ID.
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -24,6 +26,7 @@ from poptrio.datapath.base import CallEndpoint, CallPath, PathCounters
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds
 from poptrio.protocols.pptp.events import CallRequested
+from poptrio.runtime.exception_groups import leaves
 from poptrio.server.accounting import account
 from poptrio.server.ppp_task import PppTask
 
@@ -124,32 +127,39 @@ class Call:
             self.cause, self.detail = cause, detail
             self._scope.cancel()
 
-    async def run(self, request: CallRequested) -> None:
+    async def run(self) -> None:
         """The whole life of the call. Raises nothing but Trio's own."""
         ppp = PppTask(self)
         try:
-            with self._scope:
-                await self._talk(request, ppp)
-        except* Exception as errors:
-            self.log.error("internal error", exc_info=errors)
-            self.end(CauseOfEnd.INTERNAL_ERROR, repr(_innermost(errors)))
+            with self._contained(), self._scope:
+                await self._talk(ppp)
         finally:
             if self.cause is None:  # cancelled from outside: the server stops at once
                 self.end(CauseOfEnd.SERVER_SHUTDOWN)
             try:
-                with self.server.goodbye():
+                with self._contained(), self.server.goodbye():
                     await self._say_goodbye(ppp)
             finally:
                 self._release(ppp)
 
-    async def _talk(self, request: CallRequested, ppp: PppTask) -> None:
+    @contextmanager
+    def _contained(self) -> Iterator[None]:
+        """Whatever goes wrong inside is a bug, and ends this call only."""
+        try:
+            yield
+        except* Exception as errors:
+            self.log.error("internal error", exc_info=errors)
+            self.end(CauseOfEnd.INTERNAL_ERROR, repr(next(leaves(errors))))
+
+    async def _talk(self, ppp: PppTask) -> None:
         info = self.info
         endpoint = CallEndpoint(info.call_id, info.peer_call_id, local=info.server, peer=info.peer)
         # The path is open before the reply below invites the client to send LCP.
         path = self.path = self.server.datapath.open_call(endpoint, ppp.driver)
         self.counters = path.counters
-        if not await self.connection.accept_call(request, info.call_id):
+        if not await self.connection.accept_call(info.call_id):
             self.end(CauseOfEnd.CLIENT_HUNG_UP, "before its request was answered")
+            return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_limits)
             await ppp.run(path)
@@ -160,8 +170,9 @@ class Call:
         await self.network_is_up.wait()
         accept, ppp = self.accept, self.server.config.ppp
         assert accept is not None
+        assert self.up_since is not None
         await account(self, AccountingKind.START, trio.current_time())
-        up = self.up_since or trio.current_time()
+        up = self.up_since
         session_end = up + (_first(accept.session_timeout, ppp.session_timeout) or math.inf)
         idle_timeout = _first(accept.idle_timeout, ppp.idle_timeout) or math.inf
         interim_interval = accept.interim_interval or math.inf
@@ -181,10 +192,11 @@ class Call:
 
     async def _say_goodbye(self, ppp: PppTask) -> None:
         assert self.cause is not None
-        if self.path is not None:
+        try:
             await ppp.say_goodbye(self.cause, wait=0.0 if self.cause in SILENT_ENDS else GOODBYE_WAIT)
-        await self.connection.end_call(self)
-        await account(self, AccountingKind.STOP, trio.current_time())
+            await self.connection.end_call(self.info.call_id, self.cause)
+        finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same
+            await account(self, AccountingKind.STOP, trio.current_time())
 
     def _release(self, ppp: PppTask) -> None:
         ppp.driver.close()
@@ -232,12 +244,6 @@ class Call:
 def _first(decided: float | None, configured: float) -> float:
     """What a plugin decided, else what is configured."""
     return configured if decided is None else decided
-
-
-def _innermost(errors: BaseException) -> BaseException:
-    while isinstance(errors, BaseExceptionGroup):
-        errors = errors.exceptions[0]
-    return errors
 
 
 def peer_address(text: str) -> IPv4Address:

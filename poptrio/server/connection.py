@@ -33,6 +33,7 @@ class Connection:
         self.started: events.ConnectionStarted | None = None
         self.stranger = server.registry.stranger(peer)
         self.calls: dict[int, Call] = {}
+        self._unanswered: dict[int, events.CallRequested] = {}
         self._log = log.bind(peer=str(peer))
         trace = self._trace if server.config.log.level == "debug" else None
         self._control = ControlConnection(
@@ -48,10 +49,11 @@ class Connection:
         async with trio.open_nursery() as self._nursery:
             try:
                 await self._wire.read()
+            except Exception as error:
+                self._end_calls(CauseOfEnd.INTERNAL_ERROR, repr(error))
+                raise
             finally:
-                end = self._wire.ended or events.ConnectionEnded(CauseOfEnd.SERVER_SHUTDOWN, "")
-                for call in list(self.calls.values()):
-                    call.end(end.cause, end.text)
+                self._end_calls(CauseOfEnd.SERVER_SHUTDOWN)  # unless they know better: the reader was cancelled
         await self._wire.flush()
         if not self._calls_seen and self._wire.ended is not None:
             ended = self._wire.ended
@@ -60,27 +62,36 @@ class Connection:
     async def stop(self) -> None:
         """Shutdown: end the calls, wait for their goodbyes, then Stop-Control-Connection-Request."""
         self._no_calls = trio.Event()
-        for call in list(self.calls.values()):
-            call.end(CauseOfEnd.SERVER_SHUTDOWN)
+        self._end_calls(CauseOfEnd.SERVER_SHUTDOWN)
         if self.calls:
             await self._no_calls.wait()
         if self._wire.ended is None:
             self._control.stop(StopReason.STOP_LOCAL_SHUTDOWN, trio.current_time())
             await self._wire.flush()
 
+    def abandon(self) -> None:
+        """The server stops at once: wait for nothing that is being written."""
+        self._wire.abandon()
+
     # What calls ask for.
 
-    async def accept_call(self, request: events.CallRequested, call_id: int) -> bool:
+    async def accept_call(self, call_id: int) -> bool:
         """Send the Outgoing-Call-Reply that connects the call; False when the client has given it up meanwhile."""
+        request = self._unanswered.pop(call_id)
         accepted = self._control.accept_call(request, call_id, trio.current_time())
         await self._wire.flush()
         return accepted
 
-    async def end_call(self, call: Call) -> None:
-        """The call is over: Call-Disconnect-Notify, unless the client has said so itself."""
-        assert call.cause is not None
-        now, text = trio.current_time(), call.cause.label
-        self._control.disconnect_call(call.info.call_id, call.cause.disconnect_result, now, text)
+    async def end_call(self, call_id: int, cause: CauseOfEnd) -> None:
+        """The call is over: Call-Disconnect-Notify, or a refusing Outgoing-Call-Reply where it was never accepted.
+
+        Nothing when the client has said so itself.
+        """
+        request = self._unanswered.pop(call_id, None)
+        if request is not None:
+            self._control.refuse_call(request, OutgoingCallResult.GENERAL_ERROR, GeneralError.PAC_ERROR)
+        else:
+            self._control.disconnect_call(call_id, cause.disconnect_result, trio.current_time(), cause.label)
         await self._wire.flush()
 
     def forget_call(self, call: Call) -> None:
@@ -108,7 +119,9 @@ class Connection:
             case events.CallNotAccepted():
                 why = f"a client may only send Outgoing-Call-Request, not {event.message.name}"
                 self._log.warning("call refused", why=why)
-            case _:  # RoundTrip, ConnectionEnded (the reader knows), and what only a client hears
+            case events.ConnectionEnded():
+                self._end_calls(event.cause, event.text)
+            case _:  # RoundTrip, and what only a client hears
                 pass
 
     def _call_requested(self, request: events.CallRequested) -> None:
@@ -118,13 +131,18 @@ class Connection:
         if call_id is None or self._nursery is None:
             self.server.stats.refused += 1
             self._log.warning("call refused", why=why or "no Call ID is free")
-            self._control.refuse_call(request, OutgoingCallResult.BUSY, GeneralError.NO_RESOURCE)
+            self._control.refuse_call(request, OutgoingCallResult.GENERAL_ERROR, GeneralError.NO_RESOURCE)
             return
         call = Call.begin(self.server, self, request, call_id)
         self._calls_seen += 1
         self.calls[call_id] = call
+        self._unanswered[call_id] = request
         registry.add(call)
-        self._nursery.start_soon(call.run, request)
+        self._nursery.start_soon(call.run)
+
+    def _end_calls(self, cause: CauseOfEnd, detail: str = "") -> None:
+        for call in list(self.calls.values()):
+            call.end(cause, detail)
 
     def _trace(self, line: str) -> None:
         self._log.debug("control message", message=line)
@@ -141,7 +159,8 @@ async def serve_connection(server: "Server", stream: trio.SocketStream) -> None:
 
 async def serve_stream(server: "Server", stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
     """The same for any stream whose ends have these addresses; tests come in here."""
-    why = server.registry.refuse_stranger(peer) or server.hooks.admit(peer)
+    why = "the server is stopping" if server.stopping else server.registry.refuse_stranger(peer)
+    why = why or server.hooks.admit(peer)
     if why is not None:
         server.stats.refused += 1
         log.warning("connection refused", peer=str(peer), why=why)

@@ -44,7 +44,9 @@ class PppTask:
             await self._wake.wait()
             self._wake = trio.Event()
             while self._questions:
-                await self._authenticate(self._questions.popleft())
+                request = self._questions.popleft()
+                if self._session.awaits(request):  # not when LCP was negotiated again while another was asked
+                    await self._authenticate(request)
 
     async def say_goodbye(self, cause: CauseOfEnd, wait: float) -> None:
         """Send a Terminate-Request if the session still lives, and give the client ``wait`` seconds to answer it."""
@@ -86,11 +88,12 @@ class PppTask:
         accept, lease, path = call.accept, call.lease, call.path
         if accept is None or lease is None or path is None:
             raise AssertionError("IPCP came up without an address to give")
+        mtu = min(event.mtu, accept.framed_mtu or event.mtu)
         path.open_network(
             NetworkParameters(
                 our_address=config.addresses.server,
                 peer_address=lease.address,
-                mtu=min(event.mtu, accept.framed_mtu or event.mtu),
+                mtu=mtu,
                 pfc=event.pfc,
                 acfc=event.acfc,
                 # What was agreed on is not given up again, also where encryption is only preferred.
@@ -99,7 +102,7 @@ class PppTask:
                 routes=accept.framed_routes,
             )
         )
-        call.came_up(accept, lease, event.mtu)
+        call.came_up(accept, lease, mtu)
 
     # Questions to plugins.
 

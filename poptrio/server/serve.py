@@ -11,6 +11,7 @@ import functools
 import gc
 import signal
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import structlog
 import trio
@@ -42,28 +43,52 @@ async def serve(
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
     datapath = UserspaceDataPath(userspace_settings(config))
-    async with hooks.lifespan(config.plugins, config.server_info()), trio.open_nursery() as nursery:
-        listeners = await open_listeners(config)
+    async with (
+        hooks.lifespan(config.plugins, config.server_info()),
+        listening(config) as listeners,
+        trio.open_nursery() as nursery,
+    ):
         await nursery.start(datapath.run)
         server = Server(config, hooks, datapath)
-        gc.freeze()  # what exists now lives as long as the server; collections need not walk it
-        running = functools.partial(server.run, listeners)
         async with trio.open_nursery() as calls:
-            await calls.start(running)
-            for listen in config.server.listen:
-                log.info("listening", address=str(listen), interface=config.server.interface)
+            await calls.start(server.run, listeners)
+            addresses = " ".join(map(str, config.server.listen))
+            log.info("listening", address=addresses, interface=config.server.interface)
             task_status.started(server)
         datapath.close()
     log.info("stopped")
 
 
 async def serve_until_signalled(config: Config) -> None:
-    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reads files again."""
+    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reads files again.
+
+    During the start, one is enough.
+    """
+    hooks = load_hooks(config)
+    server: Server | None = None
+
+    async def obey() -> None:
+        async for number in signals:
+            if server is None:
+                if number != signal.SIGHUP:
+                    serving.cancel_scope.cancel()
+            elif number == signal.SIGHUP:
+                log.info("reading files again")
+                server.hooks.reload()
+            else:
+                log.info("stopping", signal=signal.Signals(number).name, calls=len(server.registry.calls))
+                if server.stopping:
+                    serving.cancel_scope.cancel()  # plugins that do not want to end are not waited for either
+                server.stop()
+
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as serving:
-                server: Server = await serving.start(functools.partial(serve, config))
-                nursery.start_soon(_obey, server, signals)
+                nursery.start_soon(obey)
+                server = await serving.start(functools.partial(serve, config, hooks=hooks))
+                # What exists now lives as long as the server; the garbage collector need not walk it again and again.
+                gc.collect()
+                gc.freeze()
             nursery.cancel_scope.cancel()
 
 
@@ -73,28 +98,22 @@ def load_hooks(config: Config) -> Hooks:
     return Hooks.load(authentication.plugins, config.addresses.plugins, timeout=authentication.timeout)
 
 
-async def open_listeners(config: Config) -> list[trio.SocketListener]:
+@asynccontextmanager
+async def listening(config: Config) -> AsyncIterator[list[trio.SocketListener]]:
     """The TCP listeners of ``server.listen``. Raises `ConfigError` for those that cannot be had."""
     listeners: list[trio.SocketListener] = []
     faults = []
-    for listen in config.server.listen:
-        try:
-            listeners += await trio.open_tcp_listeners(listen.port, host=str(listen.address), backlog=LISTEN_BACKLOG)
-        except OSError as error:
-            why = f"{listen} cannot be listened on: {error.strerror}; `poptrio check` says who holds a port"
-            faults.append(ConfigFault("server.listen", why))
-    if faults:
+    try:
+        for listen in config.server.listen:
+            host = str(listen.address)
+            try:
+                listeners += await trio.open_tcp_listeners(listen.port, host=host, backlog=LISTEN_BACKLOG)
+            except OSError as error:
+                why = f"{listen} cannot be listened on: {error.strerror}; `poptrio check` says who holds a port"
+                faults.append(ConfigFault("server.listen", why))
+        if faults:
+            raise ConfigError(*faults)
+        yield listeners
+    finally:
         for listener in listeners:
-            await listener.aclose()
-        raise ConfigError(*faults)
-    return listeners
-
-
-async def _obey(server: Server, signals: AsyncIterator[int]) -> None:
-    async for number in signals:
-        if number == signal.SIGHUP:
-            log.info("reading files again")
-            server.hooks.reload()
-        else:
-            log.info("stopping", signal=signal.Signals(number).name, calls=len(server.registry.calls))
-            server.stop()
+            listener.socket.close()

@@ -59,6 +59,8 @@ class Server:
             self._running.cancel()
             for scope in tuple(self._goodbyes):
                 scope.cancel()
+            for connection in self.connections:
+                connection.abandon()
         self.stopping = True
         self._stop.set()
 

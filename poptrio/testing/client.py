@@ -11,7 +11,6 @@ can break off in every way that a client can. `MemoryServer.connect` makes it::
 
 import itertools
 import os
-from collections.abc import Awaitable, Callable
 from functools import partial
 from ipaddress import IPv4Address
 
@@ -31,6 +30,7 @@ from poptrio.runtime.control_stream import ControlStream
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.runtime.ticker import Ticker
 from poptrio.testing.inner_packets import ipv4_packet
+from poptrio.testing.line import MemoryLine
 
 EVERYTHING = frozenset(range(0x10000))
 """To be deaf to every protocol."""
@@ -42,7 +42,7 @@ class ScriptedClient:
     def __init__(
         self,
         stream: trio.abc.Stream,
-        reset: Callable[[], Awaitable[None]],
+        line: MemoryLine,
         peer: IPv4Address,
         server: IPv4Address,
         datapath: MemoryDataPath,
@@ -56,8 +56,8 @@ class ScriptedClient:
         self.calls: dict[int, ScriptedCall] = {}
         self.started = trio.Event()
         self.over = trio.Event()
-        self.reset = reset
         self._stream = stream
+        self._line = line
         self._control = ControlConnection(Role.CLIENT, ControlSettings(), trio.current_time(), itertools.count(1))
         self._wire = ControlStream(stream, self._control, self._happened)
 
@@ -121,6 +121,14 @@ class ScriptedClient:
     async def close(self) -> None:
         """Close TCP without a word."""
         await self._stream.aclose()
+
+    async def reset(self) -> None:
+        """Break TCP."""
+        await self._line.reset()
+
+    def stop_reading(self) -> None:
+        """Let the server's TCP window fill up."""
+        self._line.stall()
 
     # What the server says.
 

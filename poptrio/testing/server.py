@@ -10,21 +10,23 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Self, cast
 
 import trio
-from trio.testing import memory_stream_pair
+from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
 from poptrio.calls import Accept, AuthRequest, Reject
 from poptrio.config import Config
 from poptrio.datapath.memory import Link, MemoryNetwork
 from poptrio.hookspecs import hookimpl
+from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.hooks import Hooks
 from poptrio.server.plugins import load_plugins
 from poptrio.server.server import Server
 from poptrio.server.settings import gre_settings
-from poptrio.testing.client import ScriptedClient
+from poptrio.testing.client import ScriptedCall, ScriptedClient
+from poptrio.testing.leftovers import leftovers
+from poptrio.testing.line import MemoryLine, MemoryListener
 from poptrio.verify import verify
 
 SERVER_ADDRESS = IPv4Address("192.0.2.1")
@@ -48,12 +50,17 @@ class OneUser:
 
 
 class MemoryServer:
-    """A running server and the network around it; made by `memory_server`."""
+    """A running server and the network around it; made by `memory_server`.
 
-    def __init__(self, server: Server, network: MemoryNetwork, listener: "MemoryListener", nursery: trio.Nursery) -> None:
+    ``scope`` is what it runs in, ``stopped`` is set when it has returned.
+    """
+
+    def __init__(self, server: Server, network: MemoryNetwork, listener: MemoryListener, nursery: trio.Nursery) -> None:
         self.server = server
         self.network = network
         self.ticker = Ticker()
+        self.scope = trio.CancelScope()
+        self.stopped = trio.Event()
         self._listener = listener
         self._nursery = nursery
 
@@ -61,80 +68,36 @@ class MemoryServer:
         """Open a TCP connection from ``peer``, and nothing more."""
         ours, theirs = memory_stream_pair()
         line = MemoryLine(theirs, peer, SERVER_ADDRESS)
-        client = ScriptedClient(ours, line.reset, peer, SERVER_ADDRESS, self.network.client(), self.ticker)
+        client = ScriptedClient(ours, line, peer, SERVER_ADDRESS, self.network.client(), self.ticker)
         await self._nursery.start(client.run)
         await self._listener.connected.send(line)
-        await trio.testing.wait_all_tasks_blocked()
+        await wait_all_tasks_blocked()
         return client
 
+    async def dial(
+        self,
+        username: str = "alice",
+        password: str = "correct horse",
+        *,
+        peer: IPv4Address = CLIENT_ADDRESS,
+        settings: SessionSettings | None = None,
+    ) -> ScriptedCall:
+        """A call over a control connection of its own, as far as it gets: until it is up or over."""
+        client = await self.connect(peer)
+        await client.start()
+        call = await client.request_call(username, password, settings=settings)
+        await call.settled()
+        return call
 
-class MemoryListener(trio.abc.Listener[trio.SocketStream]):
-    """Where the server accepts what is put into ``connected``."""
+    def leftovers(self) -> list[str]:
+        """What ended calls have left behind, a line for each kind; empty when nothing."""
+        return leftovers(self.server, self.network.server)
 
-    def __init__(self) -> None:
-        self.connected, self._to_accept = trio.open_memory_channel[MemoryLine](0)
-
-    async def accept(self) -> trio.SocketStream:
-        """As `trio.abc.Listener`."""
-        # A server asks nothing of a SocketStream that the line does not have.
-        return cast("trio.SocketStream", await self._to_accept.receive())
-
-    async def aclose(self) -> None:
-        """As `trio.abc.AsyncResource`."""
-        self._to_accept.close()
-
-
-class MemoryLine(trio.abc.Stream):
-    """The server's end of a TCP connection: a memory stream with two addresses, which can be reset."""
-
-    def __init__(self, stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
-        self._stream = stream
-        self._peer = peer
-        self._local = local
-        self._is_reset = False
-
-    @property
-    def socket(self) -> Self:
-        """Who knows the addresses, as `trio.SocketStream` says it."""
-        return self
-
-    def getpeername(self) -> tuple[str, int]:
-        """The client's address and a port."""
-        return str(self._peer), 49152
-
-    def getsockname(self) -> tuple[str, int]:
-        """The server's address and port."""
-        return str(self._local), 1723
-
-    async def reset(self) -> None:
-        """From now on every operation of the server's fails, as after TCP's RST."""
-        self._is_reset = True
-        await self._stream.aclose()
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """As `trio.abc.SendStream`."""
-        self._fail_if_reset()
-        await self._stream.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """As `trio.abc.SendStream`."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """As `trio.abc.ReceiveStream`."""
-        try:
-            return await self._stream.receive_some(max_bytes)
-        except trio.ClosedResourceError:
-            self._fail_if_reset()
-            raise
-
-    async def aclose(self) -> None:
-        """As `trio.abc.AsyncResource`."""
-        await self._stream.aclose()
-
-    def _fail_if_reset(self) -> None:
-        if self._is_reset:
-            raise trio.BrokenResourceError("connection reset by peer")
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Run the server until it is stopped or ``scope`` is cancelled."""
+        with self.scope:
+            await self.server.run([self._listener], task_status)
+        self.stopped.set()
 
 
 @asynccontextmanager
@@ -155,12 +118,10 @@ async def memory_server(
         listener = MemoryListener()
         memory = MemoryServer(server, network, listener, nursery)
         nursery.start_soon(memory.ticker.run)
-        async with trio.open_nursery() as running:
-            await running.start(server.run, [listener])
-            try:
-                yield memory
-            finally:
-                server.stop()
+        await nursery.start(memory.run)
+        yield memory
+        server.stop()
+        await memory.stopped.wait()
         nursery.cancel_scope.cancel()
 
 

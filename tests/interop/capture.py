@@ -31,7 +31,7 @@ class Capture:
 
     def __enter__(self) -> "Capture":
         self._process = subprocess.Popen(
-            ["dumpcap", "-q", "-i", self._interface, "-w", str(self.file)],
+            ["setpriv", "--pdeathsig", "KILL", "dumpcap", "-q", "-i", self._interface, "-w", str(self.file)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,

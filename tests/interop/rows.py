@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import scenarios
-from scenarios import Dial, Stage
+from stage import Dial, Stage
 
 MPPE_128 = ("require-mppe-128",)
 MPPE_128_STATEFUL = ("require-mppe-128", "mppe-stateful")

@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rows import ROWS, Row
-from scenarios import Outcome, RowFailed, Stage
 from server import ServerError
+from stage import Outcome, RowFailed, Stage
 
 PACKAGES = (
     "user-mode-linux",
@@ -66,8 +66,8 @@ def main() -> int:
         progress.print(f"[red]make interop cannot run here:[/] {escape(obstacle)}")
         return 2
     _install_packages()
-    # Both kinds of end go through the `finally` and `with` blocks below.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     folder = Path(tempfile.mkdtemp(prefix="poptrio-interop-"))
     keep = arguments.keep
     try:
@@ -94,6 +94,13 @@ def main() -> int:
         if result.fault:
             _explain(result)
     return 1 if any(result.fault for result in results) else 0
+
+
+def _interrupt(*_: object) -> None:
+    """Leave through the `finally` and `with` blocks, undisturbed by further signals."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 def _play(rows: list[Row], folder: Path) -> list[Result]:

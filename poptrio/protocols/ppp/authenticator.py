@@ -13,6 +13,9 @@ from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.protocols.ppp.control_protocol import NegotiationSettings
 from poptrio.protocols.ppp.frames import Packet, Protocol
 
+LONGEST_MESSAGE = 255
+"""Octets of a message to the peer: PAP has one octet for its length (RFC 1334 §2.2.2)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -157,3 +160,8 @@ class Peer(AuthenticationProtocol):
         super().__init__(settings)
         self.mppe_keys: MppeKeys | None = None
         self.error_code: int | None = None
+
+
+def message_octets(text: str) -> bytes:
+    """The text of an Ack, Nak, Success or Failure as it is sent; what is too long or cannot be encoded is lost."""
+    return text.encode("utf-8", "replace")[:LONGEST_MESSAGE]

@@ -85,6 +85,7 @@ class MppeOption(Option):
         strength = self._best(asked)
         answer = STRENGTHS[strength or self._strengths[0]] | self._answered_mode(asked)
         if asked == answer:
+            self.disagreement = None
             return Ack()
         self.disagreement = self._describe()
         return Nak(answer.to_bytes(4, "big"))

@@ -14,7 +14,14 @@ from poptrio.crypto import keys, mschap
 from poptrio.crypto.mppe_keys import MppeKeys
 from poptrio.errors import MalformedPacket
 from poptrio.protocols.ppp.auth_requests import AuthRequest, ChapMd5Request, MsChapV1Request, MsChapV2Request
-from poptrio.protocols.ppp.authenticator import Accepted, Authenticator, Credentials, Peer, Refused
+from poptrio.protocols.ppp.authenticator import (
+    Accepted,
+    Authenticator,
+    Credentials,
+    Peer,
+    Refused,
+    message_octets,
+)
 from poptrio.protocols.ppp.control_protocol import NegotiationSettings
 from poptrio.protocols.ppp.frames import Packet, Protocol
 from poptrio.protocols.ppp.lcp import AuthProtocol, RandomBytes
@@ -54,7 +61,7 @@ class ChapAuthenticator(Authenticator):
         self._begin(Packet(ChapCode.CHALLENGE, self._identifier, data), now)
 
     def challenge_again(self, now: float) -> None:
-        if self.pending is None:
+        if self.pending is None and self._resend is None:  # else one is out, and its time runs
             self.start(now)
 
     def receive(self, packet: Packet, now: float) -> None:
@@ -98,7 +105,7 @@ class ChapAuthenticator(Authenticator):
         # Windows 98 breaks on anything after "S=", so MS-CHAPv2 gets nothing else.
         v2 = self._kind is AuthProtocol.MSCHAP_V2
         text = accepted.authenticator_response if v2 else accepted.message or "Welcome"
-        return Packet(ChapCode.SUCCESS, self._identifier, text.encode())
+        return Packet(ChapCode.SUCCESS, self._identifier, message_octets(text))
 
     def failure_packet(self, refused: Refused) -> Packet:
         # No "M=" unless a plugin gave a message: the pppd of Mac OS X 10.4 hangs on it.
@@ -110,7 +117,7 @@ class ChapAuthenticator(Authenticator):
             text = f"E={refused.code} R=0 C={fresh} V={version}"
             if refused.message:
                 text += f" M={refused.message}"
-        return Packet(ChapCode.FAILURE, self._identifier, text.encode())
+        return Packet(ChapCode.FAILURE, self._identifier, message_octets(text))
 
 
 class ChapPeer(Peer):
@@ -150,8 +157,9 @@ class ChapPeer(Peer):
     def _respond(self, packet: Packet, now: float) -> None:
         reader = Reader(packet.data, "CHAP Challenge")
         challenge = reader.take(reader.u8())
-        if self._resend is not None and challenge == self._challenge_in_work:
-            self._begin(self._resend, now)  # Our Response was lost; the same one again (RFC 1994 §4.1).
+        resend = self._resend
+        if resend is not None and (packet.identifier, challenge) == (resend.identifier, self._challenge_in_work):
+            self._begin(resend, now)  # Our Response was lost; the same one again (RFC 1994 §4.1).
             return
         answer: Callable[[int, bytes], bytes] = {
             AuthProtocol.CHAP_MD5: self._md5_value,

@@ -32,8 +32,7 @@ class ClientSession(PppSession):
         self._events.append(events.LinkUp(kind, self.lcp.mru.peers))
         negotiation = self.settings.negotiation
         if kind is None:
-            self._start_network(self.settings.encryption, None, now)
-            self.ipcp = Ipcp.as_client(negotiation)
+            self._start_network(self.settings.encryption, None, now).ipcp = Ipcp.as_client(negotiation)
             return
         if kind is AuthProtocol.PAP:
             self._peer = PapPeer(self._credentials, negotiation)
@@ -50,5 +49,5 @@ class ClientSession(PppSession):
             cause = CauseOfEnd.AUTHENTICATION_TIMEOUT if peer.timed_out else CauseOfEnd.AUTHENTICATION_FAILED
             self.terminate(cause, peer.failure, now)
         elif peer.succeeded and self.phase is Phase.AUTHENTICATE:
-            self._start_network(self.settings.encryption, peer.mppe_keys, now)
-            self.ipcp = Ipcp.as_client(self.settings.negotiation)
+            network = self._start_network(self.settings.encryption, peer.mppe_keys, now)
+            network.ipcp = Ipcp.as_client(self.settings.negotiation)

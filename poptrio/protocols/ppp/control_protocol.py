@@ -16,6 +16,9 @@ from poptrio.protocols.ppp.frames import Code, Packet, Protocol
 from poptrio.protocols.ppp.options import Ack, Nak, Option
 from poptrio.protocols.wire import type_length_values
 
+REJECTED_OCTETS = 124
+"""So much of a packet is returned in a Code-Reject, which must fit into any MRU (RFC 1661 §5.6)."""
+
 
 @dataclass(frozen=True, slots=True)
 class NegotiationSettings:
@@ -47,7 +50,8 @@ _LAYER_EVENTS = {
 class ControlProtocol:
     """One control protocol of one session.
 
-    ``failure`` becomes a sentence as soon as a mandatory option cannot be agreed on; the session then ends the call.
+    ``failure`` becomes a sentence as soon as there can be no agreement; the session then ends the call.
+    ``terminated_by_peer``: a Terminate-Request was the last word of the peer about this protocol.
     ``codes_rejected`` are the codes for which the peer sent a Code-Reject.
     """
 
@@ -68,6 +72,7 @@ class ControlProtocol:
         self._request_identifier: int | None = None  # None: no request waits for an answer
         self._restarts_left = 0
         self._naks_sent = 0
+        self._refusals = 0  # Naks and Rejects of ours that came in a row
         self._requested: list[tuple[int, bytes]] = []
         self._acked_request: tuple[int, bytes] | None = None
         self._answer = Packet(Code.CONFIGURE_ACK, 0)
@@ -84,6 +89,15 @@ class ControlProtocol:
     def opened(self) -> bool:
         """Both sides agreed; the layer above may work."""
         return self._automaton.state is State.OPENED
+
+    @property
+    def dispute(self) -> str | None:
+        """What keeps the sides from agreeing, in words for an operator; None: nothing that we know of."""
+        disagreements = (option.disagreement for option in self.options.values())
+        told = self.failure or next((text for text in disagreements if text is not None), None)
+        if told is None and self._refusals_exhausted:
+            return f"the peer refused {self._refusals} Configure-Requests in a row"
+        return told
 
     def up(self, now: float) -> None:
         """The layer below is up."""
@@ -132,6 +146,7 @@ class ControlProtocol:
         self._now = now
         match packet.code:
             case Code.CONFIGURE_REQUEST:
+                self.terminated_by_peer = False
                 self._receive_request(packet, now)
             case Code.CONFIGURE_ACK | Code.CONFIGURE_NAK | Code.CONFIGURE_REJECT:
                 self._receive_answer(packet, now)
@@ -146,7 +161,7 @@ class ControlProtocol:
             case _ if packet.code in self.known_codes:
                 self.receive_extra(packet, now)
             case _:
-                self._answer = Packet(Code.CODE_REJECT, self.next_identifier(), packet.encode()[:1400])
+                self._answer = Packet(Code.CODE_REJECT, self.next_identifier(), packet.encode()[:REJECTED_OCTETS])
                 self._handle(Event.UNKNOWN_CODE, now)
 
     # What LCP and CCP add.
@@ -202,8 +217,12 @@ class ControlProtocol:
         if rejects:
             return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
         present = {kind for kind, _ in requested}
+        tired = self._naks_sent >= self._settings.max_failure
         for kind, option in self.options.items():
-            if kind not in present and (wish := option.missing()) is not None:
+            if kind in present or (tired and not option.mandatory):
+                continue
+            wish = option.missing()
+            if wish is not None:
                 naks.append((kind, wish))
         if naks:
             return self._nak(packet, naks, dict(requested))
@@ -216,14 +235,14 @@ class ControlProtocol:
     def _nak(self, packet: Packet, naks: list[tuple[int, bytes]], requested: dict[int, bytes]) -> Packet:
         """A Configure-Nak, or a Configure-Reject once Max-Failure Naks did not bring us together (RFC 1661 §4.6)."""
         self._naks_sent += 1
-        if self._naks_sent <= self._settings.max_failure:
-            return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(_encode(*nak) for nak in naks))
-        for kind, _ in naks:
-            if self.options[kind].mandatory:
-                option = self.options[kind]
+        rejects = b""
+        if self._naks_sent > self._settings.max_failure:
+            rejects = b"".join(_encode(kind, requested[kind]) for kind, _ in naks if kind in requested)
+            for option in (self.options[kind] for kind, _ in naks if self.options[kind].mandatory):
                 self.failure = option.disagreement or f"{self._naks_sent - 1} Configure-Naks of {option.name} in vain"
-        rejects = b"".join(_encode(kind, requested[kind]) for kind, _ in naks if kind in requested)
-        return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
+        if rejects:
+            return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
+        return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(_encode(*nak) for nak in naks))
 
     def _receive_answer(self, packet: Packet, now: float) -> None:
         if packet.identifier != self._request_identifier:
@@ -234,10 +253,14 @@ class ControlProtocol:
             for kind, value in self._requested:
                 self.options[kind].acked(value)
             self._request_identifier = None
+            self._refusals = 0
             self._handle(Event.ACK, now)
             return
+        if self._refusals_exhausted:
+            return  # It would go on for ever, at the speed of the link; now the Restart timer runs out instead.
         values = list(type_length_values(packet.data, f"{self.protocol.name} {Code(packet.code).name}"))
         self._request_identifier = None
+        self._refusals += 1
         for kind, value in values:
             option = self.options.get(kind)
             if option is None:
@@ -254,9 +277,17 @@ class ControlProtocol:
         if not packet.data:
             raise MalformedPacket(f"{self.protocol.name} Code-Reject without the rejected packet")
         # Only the codes without which there is no negotiation are catastrophic (RFC 1661 §4.3, RXJ).
-        self.codes_rejected.add(packet.data[0])
-        basic = Code.CONFIGURE_REQUEST <= packet.data[0] <= Code.CODE_REJECT
-        self._handle(Event.REJECT_CATASTROPHIC if basic else Event.REJECT_PERMITTED, now)
+        code = packet.data[0]
+        self.codes_rejected.add(code)
+        if Code.CONFIGURE_REQUEST <= code <= Code.CODE_REJECT:
+            self.failure = f"the peer does not know {self.protocol.name} code {code} (Code-Reject)"
+            self._handle(Event.REJECT_CATASTROPHIC, now)
+        else:
+            self._handle(Event.REJECT_PERMITTED, now)
+
+    @property
+    def _refusals_exhausted(self) -> bool:
+        return self._refusals >= self._settings.max_configure
 
     # The automaton's actions.
 

@@ -54,16 +54,17 @@ class IpAddressOption(Option):
 
     def rejected(self) -> None:
         if self._fixed:
-            self._requesting = (
-                False  # The client need not know our address: it has a route into the tunnel all the same.
-            )
+            # The client need not know our address: it has a route into the tunnel all the same.
+            self._requesting = False
         else:
             self.failure = "the server assigns no address"
 
     def judge(self, value: bytes) -> Verdict:
         if self._assigned is not None:
-            self.disagreement = f"the peer insists on {_shown(value)} instead of {self._assigned}"
-            return Ack() if value == self._assigned.packed else Nak(self._assigned.packed)
+            right = value == self._assigned.packed
+            insists = any(value) and not right
+            self.disagreement = f"the peer insists on {_shown(value)} instead of {self._assigned}" if insists else None
+            return Ack() if right else Nak(self._assigned.packed)
         return Ack() if len(value) == 4 and any(value) else Reject()
 
     def missing(self) -> bytes | None:

@@ -1,9 +1,17 @@
 """The Password Authentication Protocol (RFC 1334 §2), both roles."""
 
+from dataclasses import replace
 from enum import IntEnum
 
 from poptrio.protocols.ppp.auth_requests import PapRequest
-from poptrio.protocols.ppp.authenticator import Accepted, Authenticator, Credentials, Peer, Refused
+from poptrio.protocols.ppp.authenticator import (
+    Accepted,
+    Authenticator,
+    Credentials,
+    Peer,
+    Refused,
+    message_octets,
+)
 from poptrio.protocols.ppp.control_protocol import NegotiationSettings
 from poptrio.protocols.ppp.frames import Packet, Protocol
 from poptrio.protocols.wire import Reader
@@ -26,13 +34,24 @@ class PapAuthenticator(Authenticator):
         """Nothing to send: the peer begins. A silent one is told by the session's establish timeout."""
 
     def receive(self, packet: Packet, now: float) -> None:
-        if packet.code != PapCode.AUTHENTICATE_REQUEST or self._already_seen(packet):
+        if packet.code != PapCode.AUTHENTICATE_REQUEST or self._repeated(packet):
             return
         reader = Reader(packet.data, "PAP Authenticate-Request")
         name = reader.take(reader.u8()).decode("utf-8", "surrogateescape")
         password = reader.take(reader.u8()).decode("utf-8", "surrogateescape")
-        if not self.succeeded and self.failure is None:
+        if self.pending is None and self._answer is None:
             self._ask(packet, PapRequest(name=name, username=name, password=password))
+
+    def _repeated(self, packet: Packet) -> bool:
+        """Whether this is a request that was seen before: it comes again under another Identifier (RFC 1334 §2.2.1)."""
+        known = self._packet_in_question or self._answered_packet
+        if known is None or known.data != packet.data:
+            return False
+        if self._answer is None:
+            self._packet_in_question = packet  # Not judged yet; the answer will be to the latest.
+        else:
+            self._output.append(Packet(self._answer.code, packet.identifier, self._answer.data))
+        return True
 
     def success_packet(self, accepted: Accepted) -> Packet:
         return self._reply(PapCode.AUTHENTICATE_ACK, accepted.message)
@@ -41,7 +60,7 @@ class PapAuthenticator(Authenticator):
         return self._reply(PapCode.AUTHENTICATE_NAK, refused.message or "Authentication failed")
 
     def _reply(self, code: PapCode, message: str) -> Packet:
-        text = message.encode()[:255]
+        text = message_octets(message)
         assert self._packet_in_question is not None
         return Packet(code, self._packet_in_question.identifier, bytes((len(text),)) + text)
 
@@ -54,6 +73,7 @@ class PapPeer(Peer):
     def __init__(self, credentials: Credentials, settings: NegotiationSettings) -> None:
         super().__init__(settings)
         self._credentials = credentials
+        self._identifier = 0
 
     def start(self, now: float) -> None:
         name, password = (
@@ -61,11 +81,11 @@ class PapPeer(Peer):
             for text in (self._credentials.name, self._credentials.password)
         )
         data = bytes((len(name),)) + name + bytes((len(password),)) + password
-        self._begin(Packet(PapCode.AUTHENTICATE_REQUEST, 1, data), now)
+        self._begin(Packet(PapCode.AUTHENTICATE_REQUEST, self._identifier, data), now)
 
     def receive(self, packet: Packet, now: float) -> None:
-        if self._resend is None or packet.identifier != self._resend.identifier:
-            return
+        if self._resend is None or not 0 < packet.identifier <= self._identifier:
+            return  # An answer to any of our requests is good: they differ in nothing else.
         if packet.code == PapCode.AUTHENTICATE_ACK:
             self._answered()
             self.succeeded = True
@@ -73,3 +93,7 @@ class PapPeer(Peer):
             self._answered()
             text = packet.data[1 : 1 + packet.data[0]] if packet.data else b""
             self.failure = text.decode("utf-8", "replace") or "the server sent an Authenticate-Nak"
+
+    def _send_until_answered(self, packet: Packet, now: float) -> None:
+        self._identifier = self._identifier % 0xFF + 1  # It "MUST be changed each time" (RFC 1334 §2.2.1).
+        super()._send_until_answered(replace(packet, identifier=self._identifier), now)

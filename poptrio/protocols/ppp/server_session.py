@@ -79,8 +79,8 @@ class ServerSession(PppSession):
         now: float,
     ) -> None:
         """Give the client ``address``, ``dns`` and ``wins`` by IPCP, as soon as encryption is settled."""
-        if self.phase is Phase.NETWORK and self.ipcp is None:
-            self.ipcp = Ipcp.as_server(ours, address, dns, wins, self.settings.negotiation)
+        if self.phase is Phase.NETWORK and self.network is not None and self.network.ipcp is None:
+            self.network.ipcp = Ipcp.as_server(ours, address, dns, wins, self.settings.negotiation)
             self._settle(now)
 
     def _link_up(self, now: float) -> None:
@@ -103,6 +103,12 @@ class ServerSession(PppSession):
         self._events.extend(events.AuthenticationNeeded(request) for request in requests)
         if authenticator.timed_out:
             self.terminate(CauseOfEnd.AUTHENTICATION_TIMEOUT, "", now)
+
+    def _stuck(self) -> tuple[CauseOfEnd, str]:
+        authenticator = self._authenticator
+        if self.phase is Phase.AUTHENTICATE and authenticator is not None and authenticator.pending is not None:
+            return CauseOfEnd.AUTHENTICATION_UNAVAILABLE, "none had answered yet"
+        return super()._stuck()
 
     def _role_deadline(self) -> float:
         return self._challenge_deadline if self.phase is Phase.NETWORK else math.inf

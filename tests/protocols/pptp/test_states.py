@@ -70,6 +70,13 @@ def test_every_action_exists(table):
     assert {name for transition in table.values() for name in transition.actions} <= set(ACTIONS)
 
 
+@TABLES
+def test_whatever_makes_the_stream_unreadable_ends_the_connection(table):
+    """`ControlConnection.receive_data` relies on it: it would read the same bad message for ever."""
+    unreadable = (Input.BAD_MESSAGE, Input.LOST_SYNCHRONIZATION, Input.TCP_CLOSED)
+    assert {row.state for (_, occasion), row in table.items() if occasion in unreadable} == {State.ENDED}
+
+
 def test_no_action_is_superfluous():
     used = {name for table in (RECEIVER, ORIGINATOR) for row in table.values() for name in row.actions}
     assert set(ACTIONS) == used

@@ -1,0 +1,42 @@
+"""What calls may not leave behind when they have ended; tests ask for it by `leftovers`."""
+
+from collections.abc import Iterator
+
+import trio
+
+from poptrio.datapath.memory import MemoryDataPath
+from poptrio.server.server import Server
+
+TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call", "functools.partial(<function serve_connection")
+"""How the names of the tasks begin that live for a call or a control connection."""
+
+
+def leftovers(server: Server, datapath: MemoryDataPath) -> list[str]:
+    """Everything of calls and connections that still exists, a line for each kind; empty when all have ended well."""
+    registry, ticker = server.registry, server.ticker
+    resting = {call_id for _, call_id in registry.call_ids._resting}
+    found = {
+        "calls": list(registry.calls),
+        "Call IDs": sorted(registry.call_ids._taken - resting),
+        "calls by address": dict(registry._calls_of),
+        "strangers": registry._strangers,
+        "strangers by address": dict(registry._strangers_of),
+        "connections": list(server.connections),
+        "goodbyes": list(server._goodbyes),
+        "data path calls": list(datapath.calls),
+        "alarms": [when for when, _, alarm in ticker._heap if alarm._ring is not None],
+        "tasks": [task.name for task in _tasks(trio.lowlevel.current_root_task()) if _is_of_a_call(task)],
+    }
+    return [f"{kind}: {what}" for kind, what in found.items() if what]
+
+
+def _tasks(task: trio.lowlevel.Task | None) -> Iterator[trio.lowlevel.Task]:
+    if task is not None:
+        yield task
+        for nursery in task.child_nurseries:
+            for child in nursery.child_tasks:
+                yield from _tasks(child)
+
+
+def _is_of_a_call(task: trio.lowlevel.Task) -> bool:
+    return task.name.startswith(TASKS_OF_CALLS)
