@@ -205,8 +205,11 @@ class Caller:
                 self._pass(Step.ENCRYPTION, self._encryption)
             case ppp.NetworkUp():
                 self._network_up(event)
+            case ppp.SessionEnding():
+                # What the server says next on the control connection only follows from this.
+                self._why = self._why or self._reason(event)
             case ppp.SessionEnded():
-                self._session_ended(event)
+                self._failed(self._reason(event))
             case _:
                 pass
 
@@ -243,15 +246,17 @@ class Caller:
         if self._driver.heard is None:
             return f"no GRE packet came from {self._peer}: protocol 47 is blocked, or a firewall lacks its PPTP helper"
         if not path.counters.acknowledged:
-            return f"GRE packets come from {self._peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
+            return (
+                f"GRE packets come from {self._peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
+            )
         return None
 
-    def _session_ended(self, event: ppp.SessionEnded) -> None:
+    def _reason(self, event: ppp.SessionEnding | ppp.SessionEnded) -> str:
         trouble = self._gre_trouble()
         if trouble is None and self._driver.heard is not None:
             self._gre_passed()  # whatever was wrong with LCP, its packets crossed both ways
         why = trouble or _as_client(event.cause)
-        self._failed(f"{why}: {event.detail}" if event.detail else why)
+        return f"{why}: {event.detail}" if event.detail else why
 
     def _pass(self, step: Step, detail: str, now: float | None = None) -> None:
         if step not in self._passed:

@@ -80,7 +80,7 @@ class ControlStream:
             finally:
                 self._writes.discard(scope)
         if scope.cancelled_caught:
-            self._lost("the other side does not read its control connection")
+            self._give_up("the other side does not read its control connection")
 
     def abandon(self) -> None:
         """Wait for no write any more, and say nothing more."""
@@ -95,13 +95,13 @@ class ControlStream:
                 try:
                     await self._stream.send_all(data)
                 except (trio.BrokenResourceError, trio.ClosedResourceError):
-                    self._lost("TCP was closed by the other side")
+                    self._writable = False  # The reader meets the end too, after what was said before it.
 
     def _next_deadline(self) -> float:
         """When the reader must look up: at once where our own side has ended the control connection."""
         return -math.inf if self._control.state is State.ENDED else self._control.next_deadline()
 
-    def _lost(self, why: str) -> None:
+    def _give_up(self, why: str) -> None:
         self._writable = False
         if self.ended is None:
             self.ended = ConnectionEnded(CauseOfEnd.CONTROL_CONNECTION_LOST, why)

@@ -19,6 +19,9 @@ from poptrio.runtime.ticker import Ticker
 
 log = structlog.get_logger("poptrio.ppp")
 
+EARLY_FRAMES = 8
+"""Frames kept until the session starts; GRE has acknowledged them, and the peer would repeat them after 3 s only."""
+
 
 class PppDriver:
     """The `CallOwner` of a path, between it and ``session``.
@@ -40,12 +43,17 @@ class PppDriver:
         self._happened = happened
         self._failed = failed
         self._path: CallPath | None = None
+        self._early: list[bytes] = []
         self._alarm = ticker.alarm(self._deadline_reached)
 
     def start(self, path: CallPath) -> None:
         """The GRE channel is there: begin with LCP."""
         self._path = path
-        self.do(self._session.start, trio.current_time())
+        now = trio.current_time()
+        self.do(self._session.start, now)
+        early, self._early = self._early, []
+        for frame in early:
+            self.do(self._session.receive_frame, frame, now)
 
     def do(self, action: Callable[..., None], *args: object) -> None:
         """Do something with the session, then everything that follows from it; nothing when it is over."""
@@ -85,7 +93,11 @@ class PppDriver:
         now = trio.current_time()
         if self.heard is None:
             self.heard = now
-        self.do(self._session.receive_frame, frame, now)
+        if self._path is not None:
+            self.do(self._session.receive_frame, frame, now)
+        elif len(self._early) < EARLY_FRAMES:
+            # A fast client sends LCP before `start`, while our reply to its call is still being written.
+            self._early.append(frame)
 
     def decryption_lost(self) -> None:
         """Stateful MPPE lost its place."""

@@ -72,6 +72,7 @@ class Call:
         self.cause: CauseOfEnd | None = None
         self.detail = ""
         self.log = structlog.get_logger("poptrio.call").bind(call=info.call_id, peer=str(info.peer))
+        self._ppp: PppTask | None = None
         self._scope = trio.CancelScope()
 
     @classmethod
@@ -121,26 +122,29 @@ class Call:
             steps_ms=" ".join(f"{step}={seconds * 1000:.1f}" for step, seconds in self.steps.items()),
         )
 
-    def end(self, cause: CauseOfEnd, detail: str = "") -> None:
-        """End the call; the first cause counts. Returns at once; goodbye and release follow in the call's task."""
+    def blame(self, cause: CauseOfEnd, detail: str = "") -> None:
+        """The call is about to end for this reason; the first one counts."""
         if self.cause is None:
             self.cause, self.detail = cause, detail
-            self._scope.cancel()
+
+    def end(self, cause: CauseOfEnd, detail: str = "") -> None:
+        """End the call; the first cause counts. Returns at once; goodbye and release follow in the call's task."""
+        self.blame(cause, detail)
+        self._scope.cancel()
 
     async def run(self) -> None:
         """The whole life of the call. Raises nothing but Trio's own."""
-        ppp = PppTask(self)
         try:
             with self._contained(), self._scope:
-                await self._talk(ppp)
+                await self._talk()
         finally:
             if self.cause is None:  # cancelled from outside: the server stops at once
                 self.end(CauseOfEnd.SERVER_SHUTDOWN)
             try:
                 with self._contained(), self.server.goodbye():
-                    await self._say_goodbye(ppp)
+                    await self._say_goodbye()
             finally:
-                self._release(ppp)
+                self._release()
 
     @contextmanager
     def _contained(self) -> Iterator[None]:
@@ -151,8 +155,9 @@ class Call:
             self.log.error("internal error", exc_info=errors)
             self.end(CauseOfEnd.INTERNAL_ERROR, repr(next(leaves(errors))))
 
-    async def _talk(self, ppp: PppTask) -> None:
+    async def _talk(self) -> None:
         info = self.info
+        ppp = self._ppp = PppTask(self)
         endpoint = CallEndpoint(info.call_id, info.peer_call_id, local=info.server, peer=info.peer)
         # The path is open before the reply below invites the client to send LCP.
         path = self.path = self.server.datapath.open_call(endpoint, ppp.driver)
@@ -190,16 +195,18 @@ class Call:
                 continue
             await trio.sleep_until(min(session_end, idle_end, interim))
 
-    async def _say_goodbye(self, ppp: PppTask) -> None:
+    async def _say_goodbye(self) -> None:
         assert self.cause is not None
         try:
-            await ppp.say_goodbye(self.cause, wait=0.0 if self.cause in SILENT_ENDS else GOODBYE_WAIT)
+            if self._ppp is not None:
+                await self._ppp.say_goodbye(self.cause, wait=0.0 if self.cause in SILENT_ENDS else GOODBYE_WAIT)
             await self.connection.end_call(self.info.call_id, self.cause)
         finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same
             await account(self, AccountingKind.STOP, trio.current_time())
 
-    def _release(self, ppp: PppTask) -> None:
-        ppp.driver.close()
+    def _release(self) -> None:
+        if self._ppp is not None:
+            self._ppp.driver.close()
         if self.path is not None:
             self.path.close()
         if self.lease is not None:

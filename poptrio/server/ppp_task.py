@@ -77,6 +77,9 @@ class PppTask:
                 self._network_up(event)
             case events.Noted():
                 call.log.debug(event.event, detail=event.detail)
+            case events.SessionEnding():
+                # Why the client hangs up next, on the control connection, is now known.
+                call.blame(event.cause, event.detail)
             case events.SessionEnded():
                 call.end(event.cause, event.detail)
                 self._wake.set()

@@ -84,9 +84,16 @@ class Server:
         """Serve until `stop` and the goodbyes after it."""
         async with trio.open_nursery() as plumbing:
             plumbing.start_soon(self.ticker.run)
+            plumbing.start_soon(self._end_grace)
             with self._running:
                 await self._serve(listeners, task_status)
             plumbing.cancel_scope.cancel()
+
+    async def _end_grace(self) -> None:
+        """When the grace period is over, do not wait for anybody any more."""
+        await self._stop.wait()
+        await trio.sleep(self.config.server.grace)
+        self.stop()
 
     async def _serve(
         self, listeners: Sequence[trio.abc.Listener[trio.SocketStream]], task_status: trio.TaskStatus[None]
@@ -98,6 +105,5 @@ class Server:
                 task_status.started()
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
-            connections.cancel_scope.deadline = trio.current_time() + self.config.server.grace
             for connection in tuple(self.connections):
                 connections.start_soon(connection.stop)

@@ -209,14 +209,12 @@ class ScriptedCall:
 
     async def settled(self) -> None:
         """Wait until the call is up or over."""
-        async with trio.open_nursery() as nursery:
-            for event in (self.up, self.over):
-                nursery.start_soon(self._wait_then_cancel, event, nursery.cancel_scope)
+        await _first_of(self.up, self.over)
 
     async def hang_up(self) -> None:
-        """LCP Terminate-Request, then Call-Clear-Request; returns when the server has confirmed both."""
+        """LCP Terminate-Request, then Call-Clear-Request; returns when the server has confirmed the end."""
         self.terminate()
-        await self._driver.over.wait()
+        await _first_of(self._driver.over, self.over)  # its Call-Disconnect-Notify may be faster than its Terminate-Ack
         await self.client.clear_call(self)
         await self.over.wait()
 
@@ -302,6 +300,14 @@ class ScriptedCall:
             self._path.close()
         self.over.set()
 
-    async def _wait_then_cancel(self, event: trio.Event, scope: trio.CancelScope) -> None:
+
+async def _first_of(*events: trio.Event) -> None:
+    """Wait until one of the events is set."""
+
+    async def wait_then_cancel(event: trio.Event) -> None:
         await event.wait()
-        scope.cancel()
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for event in events:
+            nursery.start_soon(wait_then_cancel, event)

@@ -73,10 +73,10 @@ class Playbook:
         return self.said()
 
     def events(self, *kinds: type[_Event]) -> list[_Event]:
-        """What happened since the beginning, of these kinds; everything if none is named."""
+        """What happened since the beginning, of these kinds (``object`` for everything)."""
         while (event := self.session.next_event()) is not None:
             self.happened.append(event)
-        return [event for event in self.happened if isinstance(event, kinds or object)]
+        return [event for event in self.happened if isinstance(event, kinds)]
 
     @property
     def ended(self) -> SessionEnded | None:

@@ -5,6 +5,7 @@ an answer, ``value=`` and ``name=`` of CHAP, ``user=`` and ``password=`` of PAP,
 name here stands as numbers: ``<19 00>`` is option 19, ``8057 0101`` a frame of protocol 0x8057.
 """
 
+import contextlib
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -118,14 +119,16 @@ def _option(protocol: Protocol, text: str) -> bytes:
 
 
 def _option_text(protocol: Protocol, kind: int, value: bytes) -> str:
-    for name, (known, codec) in _OPTIONS[protocol].items():
+    name, text = str(kind), value.hex()
+    for known_name, (known, codec) in _OPTIONS[protocol].items():
         if known == kind:
-            try:
+            with contextlib.suppress(ValueError, StopIteration):
                 text = codec[1](value)
-            except (ValueError, StopIteration):
-                text = value.hex()
-            return f"<{name} {text}>".replace(" >", ">")
-    return f"<{kind} {value.hex()}>".replace(" >", ">")
+            if _option(protocol, f"{known_name} {text}")[2:] == value:
+                name = known_name
+            else:
+                text = value.hex()  # of a size that the option's own notation cannot say
+    return f"<{name} {text}>".replace(" >", ">")
 
 
 def _sized(octets: bytes) -> bytes:

@@ -6,6 +6,7 @@
 Time is Trio's, so a test under ``autojump_clock`` waits for nothing.
 """
 
+import random
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
@@ -22,6 +23,7 @@ from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.hooks import Hooks
 from poptrio.server.plugins import load_plugins
+from poptrio.server.registry import CallIds
 from poptrio.server.server import Server
 from poptrio.server.settings import gre_settings
 from poptrio.testing.client import ScriptedCall, ScriptedClient
@@ -102,19 +104,25 @@ class MemoryServer:
 
 @asynccontextmanager
 async def memory_server(
-    config: str = "", plugins: Plugins = (), *, folder: Path | None = None, link: Link | None = None
+    config: str = "",
+    plugins: Plugins = (),
+    *,
+    folder: Path | None = None,
+    link: Link | None = None,
+    seed: int | None = None,
 ) -> AsyncIterator[MemoryServer]:
     """A server with the configuration ``config`` (TOML) and ``plugins``, until the block is left; then it is stopped.
 
     The lists of plugins in ``config`` do not count: ``plugins`` are asked in their order for both, authentication and
-    addresses. Without one that authenticates there is `OneUser`; without one that allocates, ``ip-pool``.
+
     """
     settings = Config.parse(config, folder=folder)
     hooks = load(plugins, settings.authentication.timeout)
     network = MemoryNetwork(link, gre_settings(settings))
     async with hooks.lifespan(settings.plugins, settings.server_info()), trio.open_nursery() as nursery:
         await nursery.start(network.run)
-        server = Server(settings, hooks, network.server)
+        call_ids = None if seed is None else CallIds(random.Random(seed))
+        server = Server(settings, hooks, network.server, call_ids)
         listener = MemoryListener()
         memory = MemoryServer(server, network, listener, nursery)
         nursery.start_soon(memory.ticker.run)

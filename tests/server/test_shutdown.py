@@ -54,7 +54,8 @@ async def test_clients_that_answer_nothing_are_waited_for_within_the_grace(backe
 async def test_a_client_that_does_not_reply_to_the_stop_costs_a_second(backend, autojump_clock):
     async with memory_server("[server]\ngrace = 30.0", [backend]) as memory:
         call = await memory.dial()
-        call.client._control.receive_data = lambda data, now: None
+        # It takes the Call-Disconnect-Notify, and reads no more.
+        call.client._stream.receive_stream.receive_some_hook = trio.sleep_forever
         call.deaf_to = EVERYTHING
         memory.server.stop()
         # One second each for the Terminate-Ack and the Stop-Control-Connection-Reply.

@@ -87,7 +87,7 @@ async def test_slow_accounting_delays_nobody(backend, autojump_clock):
         (ours,) = memory.server.registry.calls.values()
         assert len(ours.path.delivered) == 1
         assert await when_over(call) == 20
-        await trio.sleep(5)
+        await trio.sleep(6)
         assert backend.released == backend.leased
     assert backend.kinds() == ["start", "stop"]
 

@@ -150,7 +150,7 @@ class ChapPeer(Peer):
         elif packet.code == ChapCode.FAILURE:
             self._answered()
             text = packet.data.decode("utf-8", "replace")
-            error = re.search(r"\bE=(\d{1,9})", text)
+            error = re.search(r"\bE=(\d{1,10})", text)
             self.error_code = int(error[1]) if error else None
             self.failure = text or "the server sent a CHAP Failure"
 

@@ -198,12 +198,12 @@ class ControlProtocol:
         if self.opened and self.is_retransmission(packet.identifier, packet.data):
             self.send(Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data))
             return
-        self._answer = self._judge(packet)
+        self._answer = self.judge_request(packet)
         good = self._answer.code == Code.CONFIGURE_ACK
         self._acked_request = (packet.identifier, packet.data) if good else None
         self._handle(Event.REQUEST_GOOD if good else Event.REQUEST_BAD, now)
 
-    def _judge(self, packet: Packet) -> Packet:
+    def judge_request(self, packet: Packet) -> Packet:
         """Our answer to a Configure-Request (RFC 1661 §5.2 to §5.4): rejects before Naks before the Ack."""
         requested = list(type_length_values(packet.data, f"{self.protocol.name} Configure-Request"))
         rejects, naks = b"", []
@@ -213,7 +213,7 @@ class ControlProtocol:
             if isinstance(verdict, Nak):
                 naks.append((kind, verdict.value))
             elif not isinstance(verdict, Ack):
-                rejects += _encode(kind, value)
+                rejects += encode_option(kind, value)
         if rejects:
             return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
         present = {kind for kind, _ in requested}
@@ -237,18 +237,18 @@ class ControlProtocol:
         self._naks_sent += 1
         rejects = b""
         if self._naks_sent > self._settings.max_failure:
-            rejects = b"".join(_encode(kind, requested[kind]) for kind, _ in naks if kind in requested)
+            rejects = b"".join(encode_option(kind, requested[kind]) for kind, _ in naks if kind in requested)
             for option in (self.options[kind] for kind, _ in naks if self.options[kind].mandatory):
                 self.failure = option.disagreement or f"{self._naks_sent - 1} Configure-Naks of {option.name} in vain"
         if rejects:
             return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
-        return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(_encode(*nak) for nak in naks))
+        return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(encode_option(*nak) for nak in naks))
 
     def _receive_answer(self, packet: Packet, now: float) -> None:
         if packet.identifier != self._request_identifier:
             return  # An answer to an older request, or the same one again: discarded silently (RFC 1661 §5.2).
         if packet.code == Code.CONFIGURE_ACK:
-            if packet.data != b"".join(_encode(*option) for option in self._requested):
+            if packet.data != b"".join(encode_option(*option) for option in self._requested):
                 return  # "must exactly match" (RFC 1661 §5.2), else discarded.
             for kind, value in self._requested:
                 self.options[kind].acked(value)
@@ -337,11 +337,12 @@ class ControlProtocol:
     def _send_request(self) -> None:
         if self._request_identifier is None:  # answered, and wanted again all the same: a new question
             self._request_identifier = self.next_identifier()
-        data = b"".join(_encode(*option) for option in self._requested)
+        data = b"".join(encode_option(*option) for option in self._requested)
         self.send(Packet(Code.CONFIGURE_REQUEST, self._request_identifier, data))
         self.deadline = self._now + self.restart_delay()
         self.request_sent()
 
 
-def _encode(kind: int, value: bytes) -> bytes:
+def encode_option(kind: int, value: bytes) -> bytes:
+    """One option on the wire: type, length of everything, value (RFC 1661 §6)."""
     return bytes((kind, len(value) + 2)) + value

@@ -41,7 +41,10 @@ def protocol_name(number: int) -> str:
 
 
 def split_frame(frame: bytes) -> tuple[int, bytes]:
-    """(protocol, information) of a frame with or without address and control, protocol field of one or two octets."""
+    """(protocol, information) of a frame with or without address and control, protocol field of one or two octets.
+
+    A number that is even breaks the rules of RFC 1661 §2 and counts as a protocol that we do not speak.
+    """
     if frame[:2] == ADDRESS_AND_CONTROL:
         frame = frame[2:]
     if not frame:
@@ -50,10 +53,7 @@ def split_frame(frame: bytes) -> tuple[int, bytes]:
         return frame[0], frame[1:]
     if len(frame) < 2:
         raise MalformedPacket("PPP frame with half a protocol field")
-    number = frame[0] << 8 | frame[1]
-    if not number & 1:
-        raise MalformedPacket(f"PPP protocol number 0x{number:04x} is even (RFC 1661 §2)")
-    return number, frame[2:]
+    return frame[0] << 8 | frame[1], frame[2:]
 
 
 def build_frame(protocol: int, information: bytes, acfc: bool = False) -> bytes:

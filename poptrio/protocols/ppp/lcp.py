@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from poptrio.errors import MalformedPacket
-from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationSettings
+from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationSettings, encode_option
 from poptrio.protocols.ppp.frames import Code, Packet, Protocol
 from poptrio.protocols.ppp.options import Ack, Insistence, Nak, Option, Reject, Verdict
-from poptrio.protocols.wire import Reader
+from poptrio.protocols.wire import Reader, type_length_values
 
 DEFAULT_MRU = 1500
 SMALLEST_MRU = 128
@@ -186,12 +186,15 @@ class MagicNumberOption(Option):
         self.ours = bytes(4)
 
     def judge(self, value: bytes) -> Verdict:
-        if len(value) == 4 and any(value) and value != self.ours:
-            self.collisions = 0
-            return Ack()
-        if value == self.ours and self._requesting:
-            self.collisions += 1
-        return Nak(self._fresh())
+        if len(value) != 4 or not any(value):
+            return Nak(self._fresh())
+        self.collisions = 0
+        return Ack()
+
+    def collide(self) -> bytes:
+        """The peer requests our own number: one that our Nak should ask for instead."""
+        self.collisions += 1
+        return self._fresh()
 
     def agreed(self, value: bytes | None) -> None:
         self.peers = bytes(4) if value is None else value
@@ -275,13 +278,24 @@ class Lcp(ControlProtocol):
         if self.magic.collisions >= LOOPBACK_LIMIT:
             self.notes.append((LcpNote.LOOPBACK, b""))
 
+    def judge_request(self, packet: Packet) -> Packet:
+        """A request with our own Magic-Number gets a Nak for that and nothing else (RFC 1661 §6.4).
+
+        On a looped-back link it is our own, and a Reject of its options would come back as if the peer had sent it.
+        """
+        values = dict(type_length_values(packet.data, "LCP Configure-Request"))
+        if any(self.magic.ours) and values.get(self.magic.kind) == self.magic.ours:
+            nak = encode_option(self.magic.kind, self.magic.collide())
+            return Packet(Code.CONFIGURE_NAK, packet.identifier, nak)
+        return super().judge_request(packet)
+
     def restart_delay(self) -> float:
         """Short at first, because the first packets meet a peer or a NAT that is not ready; then Restart-Interval.
 
         While nothing has come from the peer it cannot be Opened, so a repeated request cannot restart anything there.
         """
         self._requests_sent += 1
-        early = self._requests_sent if self.heard else 0.3 * 2 ** (self._requests_sent - 1)
+        early = self._requests_sent if self.heard else 0.3 * 2 ** min(self._requests_sent - 1, 8)
         return min(super().restart_delay(), early)
 
     def send_echo_request(self) -> None:

@@ -153,7 +153,7 @@ class NetworkPhase:
                 self._ccp_up(ccp, now)
             elif event is LayerEvent.DOWN:
                 why = "the peer ended CCP" if ccp.terminated_by_peer else "CCP went down"
-                self._encryption_gone(CauseOfEnd.ENCRYPTION_LOST, why)
+                self._encryption_gone(CauseOfEnd.ENCRYPTION_LOST, ccp.failure or why)
             elif event is LayerEvent.FINISHED:
                 self._encryption_gone(*self.stuck())
         if ccp.terminated_by_peer:

@@ -97,8 +97,7 @@ class ServerSession(PppSession):
 
     def _authentication_moved(self, now: float) -> None:
         authenticator = self._authenticator
-        if authenticator is None:
-            return
+        assert authenticator is not None  # there is one in the phases in which this is asked
         requests, authenticator.requests = authenticator.requests, []
         self._events.extend(events.AuthenticationNeeded(request) for request in requests)
         if authenticator.timed_out:

@@ -15,6 +15,7 @@ Frames go in by `receive_frame`, out by `frames_to_send`; `next_event` says what
 import math
 from collections import deque
 from enum import Enum, auto
+from typing import assert_never
 
 from poptrio.crypto.mppe_keys import MppeKeys
 from poptrio.errors import CauseOfEnd, MalformedPacket
@@ -118,6 +119,7 @@ class PppSession:
         self._stop_network()
         self._echo_deadline = self._establish_deadline = math.inf
         if self.lcp.heard:
+            self._events.append(events.SessionEnding(cause, detail))
             self._collect_all()
             self.lcp.close(now)
             self._settle(now)
@@ -185,12 +187,11 @@ class PppSession:
             self.network.stop()
 
     def _end(self, cause: CauseOfEnd, detail: str) -> None:
-        if self.phase is not Phase.DEAD:
-            self._collect_all()
-            self._stop_network()
-            self.phase = Phase.DEAD
-            self._events.append(events.SessionEnded(*(self._terminating or (cause, detail))))
-            self._echo_deadline = self._establish_deadline = math.inf
+        self._collect_all()
+        self._stop_network()
+        self.phase = Phase.DEAD
+        self._events.append(events.SessionEnded(*(self._terminating or (cause, detail))))
+        self._echo_deadline = self._establish_deadline = math.inf
 
     # Frames in and out.
 
@@ -305,6 +306,8 @@ class PppSession:
                 self._note("identification", octets.decode("utf-8", "replace"))
             case LcpNote.TIME_REMAINING:
                 self._note("time-remaining", f"{int.from_bytes(octets, 'big')} seconds, says the peer")
+            case _:
+                assert_never(note)
 
     def _send_echo(self, now: float) -> None:
         if self._echoes_out >= self.settings.lcp_echo_failures:

@@ -98,6 +98,14 @@ class Noted:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionEnding:
+    """A Terminate-Request of ours leaves; `SessionEnded` follows with the same cause, unless the peer is gone first."""
+
+    cause: CauseOfEnd
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class SessionEnded:
     """The last event: why, and what exactly, in words that continue the sentence of the cause (may be empty)."""
 
@@ -115,5 +123,6 @@ SessionEvent = (
     | NetworkUp
     | NetworkDown
     | Noted
+    | SessionEnding
     | SessionEnded
 )

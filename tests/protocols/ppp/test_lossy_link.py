@@ -148,17 +148,15 @@ def test_a_terrible_link_comes_up_or_ends_cleanly(seed):
             assert ends == []
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_dead_link_ends_both_sides(seed):
-    link = Link(seed, settings(), 1.0, 0, 0)
+def test_a_dead_link_ends_both_sides():
+    link = Link(1, settings(), 1.0, 0, 0)
     link.run(until=70.0)
     for session in (link.server, link.client):
         assert link.last(session, events.SessionEnded).cause.label == "no-gre"
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_a_link_that_dies_is_noticed(seed):
-    link = Link(seed, settings(lcp_echo_interval=5.0), 0, 0, 0)
+def test_a_link_that_dies_is_noticed():
+    link = Link(1, settings(lcp_echo_interval=5.0), 0, 0, 0)
     link.run(until=1.0)
     assert link.is_up(link.server)
     link.odds = (1.0, 0, 0)
