@@ -1,6 +1,7 @@
 """pytest fixtures for plugin authors: name ``poptrio.testing.fixtures`` in ``pytest_plugins``.
 
-They need pytest-trio with ``trio_mode = true``. `client` dials a server in memory; `pptp_server` starts one that several calls can share.
+They need pytest-trio with ``trio_mode = true``. `client` dials a server in memory; `pptp_server` starts one that
+several calls can share.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable

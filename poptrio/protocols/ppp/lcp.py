@@ -9,6 +9,7 @@ from enum import Enum
 
 from poptrio.errors import MalformedPacket
 from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationSettings, encode_option
+from poptrio.protocols.ppp.farewell import read_farewell
 from poptrio.protocols.ppp.frames import Code, Packet, Protocol
 from poptrio.protocols.ppp.options import Ack, Insistence, Nak, Option, Reject, Verdict
 from poptrio.protocols.wire import Reader, type_length_values
@@ -265,6 +266,7 @@ class Lcp(ControlProtocol):
         super().__init__([self.mru, AccmOption(), authentication, self.magic, self.pfc, self.acfc], settings)
         self.notes: list[tuple[LcpNote, bytes]] = []
         self.heard = False
+        self.farewell = ""
         self._requests_sent = 0
 
     def receive(self, packet: Packet, now: float) -> None:
@@ -274,6 +276,8 @@ class Lcp(ControlProtocol):
             # again before our Ack, so that it cannot meet a peer that is Opened.
             self.repeat_request(now)
         self.heard = True
+        if packet.code == Code.TERMINATE_REQUEST:
+            self.farewell = read_farewell(packet.data)
         super().receive(packet, now)
         if self.magic.collisions >= LOOPBACK_LIMIT:
             self.notes.append((LcpNote.LOOPBACK, b""))

@@ -182,6 +182,11 @@ class PppSession:
             return self._lcp_not_agreed(self.lcp.dispute)
         return CauseOfEnd.CLIENT_HUNG_UP, "before LCP was up"
 
+    def _end_as_said(self, cause: CauseOfEnd, detail: str) -> None:
+        """The peer hung up; what it said of it is worth more to an operator than our guess."""
+        said = f"the peer said {self.lcp.farewell}" if self.lcp.farewell else ""
+        self._end(cause, "; ".join(part for part in (detail, said) if part))
+
     def _stop_network(self) -> None:
         if self.network is not None:
             self.network.stop()
@@ -274,14 +279,14 @@ class PppSession:
         for note, octets in notes:
             self._lcp_note(note, octets, now)
         if self.phase is Phase.ESTABLISH and lcp.terminated_by_peer:
-            self._end(*self._peer_left())
+            self._end_as_said(*self._peer_left())
         elif self.phase is Phase.ESTABLISH and lcp.failure is not None:
             self.terminate(*self._lcp_not_agreed(lcp.failure), now)
         return bool(happened or notes)
 
     def _lcp_down(self, now: float) -> None:
         if self.lcp.terminated_by_peer:
-            self._end(*self._peer_left())
+            self._end_as_said(*self._peer_left())
         elif self.phase is Phase.AUTHENTICATE:
             self.phase = Phase.ESTABLISH
             self.authentication = None
