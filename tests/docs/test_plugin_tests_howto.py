@@ -6,14 +6,14 @@ import sys
 from pathlib import Path
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "test-a-plugin.md"
-BLOCK = re.compile(r"^```(?:python|toml)\n# (\S+)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^```(?:python|ini)\n# (\S+)\n(.*?)^```$", re.M | re.S)
 
 
 def test_the_tests_of_the_page_pass(tmp_path):
     blocks = BLOCK.findall(PAGE.read_text("utf-8"))
     assert [name for name, _ in blocks] == [
         "conftest.py",
-        "pyproject.toml",
+        "pytest.ini",
         "members.py",
         "test_members.py",
         "test_accounting.py",

@@ -2,6 +2,7 @@
 
 import socket
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 import trio
@@ -53,8 +54,10 @@ class Watched(OneUser):
     @asynccontextmanager
     async def poptrio_lifespan(self):
         self.log.append("entered")
-        yield
-        self.log.append("left")
+        try:
+            yield
+        finally:
+            self.log.append("left")
 
 
 async def test_a_data_path_that_cannot_start_closes_the_rest():
@@ -163,8 +166,6 @@ async def test_a_stop_ends_serve_without_calls(monkeypatch, autojump_clock):
     plugin = Watched()
     monkeypatch.setattr(module, "UserspaceDataPath", QuietDataPath)
     async with trio.open_nursery() as nursery:
-        server = await nursery.start(
-            lambda task_status: serve(config_for(free_port()), hooks=load([plugin]), task_status=task_status)
-        )
+        server = await nursery.start(partial(serve, config_for(free_port()), hooks=load([plugin])))
         server.stop()
     assert plugin.log == ["entered", "left"]
