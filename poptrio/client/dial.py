@@ -26,6 +26,9 @@ from poptrio.runtime.exception_groups import leaves
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.runtime.ticker import Ticker
 
+CALL_TIMEOUT = 15.0
+"""Seconds for the server's Outgoing-Call-Reply."""
+
 GOODBYE_WAIT = 2.0
 """Seconds for the server to confirm that the call is over."""
 
@@ -116,7 +119,12 @@ class Caller:
         self._peer = peer
         self._datapath = datapath
         self._ticker = Ticker()
-        self._control = ControlConnection(Role.CLIENT, ControlSettings(), trio.current_time(), echo_identifiers())
+        self._control = ControlConnection(
+            Role.CLIENT,
+            ControlSettings(call_timeout=CALL_TIMEOUT, stop_timeout=GOODBYE_WAIT),
+            trio.current_time(),
+            echo_identifiers(),
+        )
         self._wire = ControlStream(stream, self._control, self._control_event)
         self._session = ClientSession(settings.session, settings.credentials, os.urandom)
         self._driver = PppDriver(self._session, self._ticker, self._ppp_event, self._failed)

@@ -1,15 +1,11 @@
 """Accounting records of a call (RFC 2866 §5.1): Start when it has an address, Interim on the way, Stop at the end."""
 
-from typing import TYPE_CHECKING
-
 from poptrio.calls import AccountingKind, AccountingRecord, Traffic
 from poptrio.datapath.base import PathCounters
-
-if TYPE_CHECKING:
-    from poptrio.server.call import Call
+from poptrio.server.call import Call
 
 
-async def account(call: "Call", kind: AccountingKind, now: float) -> None:
+async def account(call: Call, kind: AccountingKind, now: float) -> None:
     """Tell the plugins; nothing for a call that never had an address, and no Stop without a Start."""
     accept, lease = call.accept, call.lease
     if accept is None or lease is None or call.up_since is None:

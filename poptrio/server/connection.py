@@ -4,21 +4,22 @@ When the connection ends, all its calls end; when its last call has ended, the c
 another one (pptp-linux sends all calls of a machine over one connection) and then goes.
 """
 
+from datetime import UTC, datetime
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import structlog
 import trio
 
+from poptrio.calls import CallInfo
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.pptp import events
 from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopReason
 from poptrio.protocols.pptp.control import ControlConnection, Role
 from poptrio.runtime.control_stream import ControlStream, echo_identifiers
-from poptrio.server.call import Call, peer_address
-
-if TYPE_CHECKING:
-    from poptrio.server.server import Server
+from poptrio.server.call import Call
+from poptrio.server.call_task import run_call
+from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.connection")
 
@@ -26,7 +27,7 @@ log = structlog.get_logger("poptrio.connection")
 class Connection:
     """One control connection with a client at ``peer``, on our address ``local``."""
 
-    def __init__(self, server: "Server", stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
+    def __init__(self, server: Shared, stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
         self.server = server
         self.peer = peer
         self.local = local
@@ -73,7 +74,7 @@ class Connection:
         """The server stops at once: wait for nothing that is being written."""
         self._wire.abandon()
 
-    # What calls ask for.
+    # What calls ask for (`call_task.ControlPart`).
 
     async def accept_call(self, call_id: int) -> bool:
         """Send the Outgoing-Call-Reply that connects the call; False when the client has given it up meanwhile."""
@@ -133,12 +134,27 @@ class Connection:
             self._log.warning("call refused", why=why or "no Call ID is free")
             self._control.refuse_call(request, OutgoingCallResult.GENERAL_ERROR, GeneralError.NO_RESOURCE)
             return
-        call = Call.begin(self.server, self, request, call_id)
+        call = Call(self.server, self._call_info(request, call_id), self.stranger)
         self._calls_seen += 1
         self.calls[call_id] = call
         self._unanswered[call_id] = request
         registry.add(call)
-        self._nursery.start_soon(call.run)
+        self._nursery.start_soon(run_call, call, self)
+
+    def _call_info(self, request: events.CallRequested, call_id: int) -> CallInfo:
+        started = self.started
+        return CallInfo(
+            session_id=uuid4().hex[:16],
+            call_id=call_id,
+            peer_call_id=request.peer_call_id,
+            peer=self.peer,
+            server=self.local,
+            started=datetime.now(UTC),
+            host_name=started.host_name if started else "",
+            vendor=started.vendor_name if started else "",
+            firmware=started.firmware_revision if started else 0,
+            phone_number=request.phone_number,
+        )
 
     def _end_calls(self, cause: CauseOfEnd, detail: str = "") -> None:
         for call in list(self.calls.values()):
@@ -146,35 +162,3 @@ class Connection:
 
     def _trace(self, line: str) -> None:
         self._log.debug("control message", message=line)
-
-
-async def serve_connection(server: "Server", stream: trio.SocketStream) -> None:
-    """Handle one accepted TCP connection from its admission to its close."""
-    try:
-        peer, local = peer_address(stream.socket.getpeername()[0]), peer_address(stream.socket.getsockname()[0])
-    except OSError:
-        return  # gone before we looked
-    await serve_stream(server, stream, peer, local)
-
-
-async def serve_stream(server: "Server", stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
-    """The same for any stream whose ends have these addresses; tests come in here."""
-    why = "the server is stopping" if server.stopping else server.registry.refuse_stranger(peer)
-    why = why or server.hooks.admit(peer)
-    if why is not None:
-        server.stats.refused += 1
-        log.warning("connection refused", peer=str(peer), why=why)
-        await trio.aclose_forcefully(stream)
-        return
-    connection = Connection(server, stream, peer, local)
-    server.connections.add(connection)
-    try:
-        await connection.run()
-    except* Exception as errors:
-        server.stats.internal_errors += 1
-        log.error("internal error", peer=str(peer), exc_info=errors)
-    finally:
-        connection.stranger.known()
-        server.connections.discard(connection)
-        with trio.move_on_after(1, shield=True):
-            await stream.aclose()

@@ -3,11 +3,9 @@
 Negotiation itself runs in `runtime.ppp_driver`, at once; this task sleeps until a plugin must be asked.
 """
 
-import os
 from collections import deque
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
 
 import trio
 
@@ -20,18 +18,16 @@ from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.ppp_driver import PppDriver
+from poptrio.server.call import Call
 from poptrio.server.domains import seen_and_used
-
-if TYPE_CHECKING:
-    from poptrio.server.call import Call
 
 
 class PppTask:
     """The PPP session of one call; ``driver`` is the `CallOwner` of its path."""
 
-    def __init__(self, call: "Call") -> None:
+    def __init__(self, call: Call) -> None:
         self._call = call
-        self._session = ServerSession(call.server.session_settings, os.urandom)
+        self._session = ServerSession(call.server.session_settings, call.server.random)
         self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
         self._questions: deque[AuthRequest] = deque()
         self._wake = trio.Event()

@@ -8,15 +8,19 @@ a call that is not his, and rest after use, so that stragglers of an ended call 
 import random
 from collections import Counter, deque
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from poptrio.calls import CallInfo
 from poptrio.config.sections import Server as ServerLimits
-
-if TYPE_CHECKING:
-    from poptrio.server.call import Call
 
 CALL_ID_REST = 60.0
 """Seconds before a Call ID is used again: more than GRE packets live in any network."""
+
+
+class Registered(Protocol):
+    """What the registry knows of a call."""
+
+    info: CallInfo
 
 
 class CallIds:
@@ -48,7 +52,7 @@ class Registry:
 
     def __init__(self, limits: ServerLimits, call_ids: CallIds | None = None) -> None:
         self._limits = limits
-        self.calls: dict[int, Call] = {}
+        self.calls: dict[int, Registered] = {}
         self.call_ids = call_ids or CallIds()
         self._calls_of: Counter[IPv4Address] = Counter()
         self._strangers_of: Counter[IPv4Address] = Counter()
@@ -85,12 +89,12 @@ class Registry:
         if not self._strangers_of[peer]:
             del self._strangers_of[peer]
 
-    def add(self, call: "Call") -> None:
+    def add(self, call: Registered) -> None:
         """The call has begun."""
         self.calls[call.info.call_id] = call
         self._calls_of[call.info.peer] += 1
 
-    def remove(self, call: "Call", now: float) -> None:
+    def remove(self, call: Registered, now: float) -> None:
         """The call is over; its Call ID rests."""
         del self.calls[call.info.call_id]
         self.call_ids.give_back(call.info.call_id, now)

@@ -1,53 +1,41 @@
-"""What all calls of one server share, and the two-phase shutdown: listeners first, then the calls within a deadline."""
+"""The server: takes control connections, and stops in two phases, listeners first, then the calls within a deadline."""
 
 import functools
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import os
+from collections.abc import Sequence
+from ipaddress import IPv4Address
 
+import structlog
 import trio
 
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath
-from poptrio.errors import CauseOfEnd
-from poptrio.runtime.ticker import Ticker
-from poptrio.server.connection import Connection, serve_connection
-from poptrio.server.domains import DomainRule
+from poptrio.protocols.ppp.lcp import RandomBytes
+from poptrio.server.connection import Connection
 from poptrio.server.hooks import Hooks
-from poptrio.server.registry import CallIds, Registry
-from poptrio.server.settings import control_settings, session_settings
-from poptrio.server.throttle import Throttle
+from poptrio.server.registry import CallIds
+from poptrio.server.shared import Shared
+
+log = structlog.get_logger("poptrio.server")
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that closing a TCP connection may take."""
 
 
-@dataclass(slots=True)
-class Stats:
-    """What the server counts over all calls; numbers that only grow."""
+class Server(Shared):
+    """One server. The data path and the plugins must be up before `run`."""
 
-    up: int = 0
-    refused: int = 0
-    internal_errors: int = 0
-    ended: Counter[CauseOfEnd] = field(default_factory=Counter)
-
-
-class Server:
-    """Everything that the calls of one server share. The data path and the plugins must be up before `run`."""
-
-    def __init__(self, config: Config, hooks: Hooks, datapath: DataPath, call_ids: CallIds | None = None) -> None:
-        self.config = config
-        self.hooks = hooks
-        self.datapath = datapath
-        self.ticker = Ticker()
-        self.registry = Registry(config.server, call_ids)
-        self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
-        self.domain_rule = DomainRule(config.authentication.strip_domain, config.authentication.default_domain)
-        self.session_settings = session_settings(config)
-        self.control_settings = control_settings(config)
-        self.stats = Stats()
+    def __init__(
+        self,
+        config: Config,
+        hooks: Hooks,
+        datapath: DataPath,
+        call_ids: CallIds | None = None,
+        random: RandomBytes = os.urandom,
+    ) -> None:
+        super().__init__(config, hooks, datapath, call_ids, random)
         self.connections: set[Connection] = set()
-        self.stopping = False
         self._stop = trio.Event()
-        self._goodbyes: set[trio.CancelScope] = set()
         self._running = trio.CancelScope()
 
     def stop(self) -> None:
@@ -57,24 +45,11 @@ class Server:
         """
         if self.stopping:
             self._running.cancel()
-            for scope in tuple(self._goodbyes):
-                scope.cancel()
+            self.end_goodbyes()
             for connection in self.connections:
                 connection.abandon()
         self.stopping = True
         self._stop.set()
-
-    @contextmanager
-    def goodbye(self) -> Iterator[None]:
-        """Shield a goodbye from cancellation for the grace period, or not at all once nobody wants to wait."""
-        with trio.move_on_after(self.config.server.grace, shield=True) as scope:
-            if self._running.cancel_called:
-                scope.cancel()
-            self._goodbyes.add(scope)
-            try:
-                yield
-            finally:
-                self._goodbyes.discard(scope)
 
     async def run(
         self,
@@ -101,9 +76,39 @@ class Server:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 accept = functools.partial(trio.serve_listeners, handler_nursery=connections)
-                accepting.start_soon(accept, functools.partial(serve_connection, self), listeners)
+                accepting.start_soon(accept, self._accepted, listeners)
                 task_status.started()
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
             for connection in tuple(self.connections):
                 connections.start_soon(connection.stop)
+
+    async def _accepted(self, stream: trio.SocketStream) -> None:
+        """Handle one TCP connection from its admission to its close."""
+        try:
+            peer, local = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
+        except OSError:
+            return  # gone before we looked
+        why = "the server is stopping" if self.stopping else self.registry.refuse_stranger(peer)
+        why = why or self.hooks.admit(peer)
+        if why is not None:
+            self.stats.refused += 1
+            log.warning("connection refused", peer=str(peer), why=why)
+            await trio.aclose_forcefully(stream)
+            return
+        connection = Connection(self, stream, peer, local)
+        self.connections.add(connection)
+        try:
+            await connection.run()
+        except* Exception as errors:
+            self.stats.internal_errors += 1
+            log.error("internal error", peer=str(peer), exc_info=errors)
+        finally:
+            connection.stranger.known()
+            self.connections.discard(connection)
+            with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
+                await stream.aclose()
+
+
+def _address(socket_name: tuple[str, int]) -> IPv4Address:
+    return IPv4Address(socket_name[0])

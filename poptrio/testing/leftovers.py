@@ -7,7 +7,7 @@ import trio
 from poptrio.datapath.memory import MemoryDataPath
 from poptrio.server.server import Server
 
-TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call", "functools.partial(<function serve_connection")
+TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call_task", "poptrio.server.server.Server._accepted")
 """How the names of the tasks begin that live for a call or a control connection."""
 
 

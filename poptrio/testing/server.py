@@ -121,8 +121,11 @@ async def memory_server(
     network = MemoryNetwork(link, gre_settings(settings))
     async with hooks.lifespan(settings.plugins, settings.server_info()), trio.open_nursery() as nursery:
         await nursery.start(network.run)
-        call_ids = None if seed is None else CallIds(random.Random(seed))
-        server = Server(settings, hooks, network.server, call_ids)
+        if seed is None:
+            server = Server(settings, hooks, network.server)
+        else:
+            dice = random.Random(seed)
+            server = Server(settings, hooks, network.server, CallIds(dice), dice.randbytes)
         listener = MemoryListener()
         memory = MemoryServer(server, network, listener, nursery)
         nursery.start_soon(memory.ticker.run)

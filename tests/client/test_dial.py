@@ -269,7 +269,7 @@ def start_reply(**changes):
         ([], True, "the server closed TCP before the control connection was established", 0),
         ([b"HTTP/1.1 400 Bad Request\r\n\r\n"], False, "the server broke the protocol: Magic Cookie is", 0),
         ([start_reply(result_code=4)], False, "the server refuses control connections: not-authorized (4)", 0),
-        ([start_reply()], False, "the server did not answer within 30 s", 35),  # and no Stop-Control-Connection-Reply
+        ([start_reply()], False, "the server did not answer within 15 s", 17),  # and no Stop-Control-Connection-Reply
         ([start_reply()], True, "the server closed TCP without a goodbye", 0),
     ],
 )

@@ -98,8 +98,8 @@ async def test_a_data_path_that_refuses_the_call(backend, log, autojump_clock, m
 async def test_a_control_connection_that_raises_ends_its_calls(backend, log, autojump_clock, monkeypatch):
     async with memory_server(plugins=[backend]) as memory:
         call = await memory.dial()
+        (connection,) = memory.server.connections
         other = await memory.dial("bob", "battery staple")
-        connection = memory.server.registry.calls[call.connected.peer_call_id].connection
 
         class Broken(ControlConnection):
             def receive_data(self, data, now):

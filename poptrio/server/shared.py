@@ -1,0 +1,78 @@
+"""What all calls of one server share: plugins, data path, limits, settings, and how long a goodbye may take."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import trio
+
+from poptrio.config import Config
+from poptrio.datapath.base import DataPath
+from poptrio.errors import CauseOfEnd
+from poptrio.protocols.ppp.lcp import RandomBytes
+from poptrio.runtime.ticker import Ticker
+from poptrio.server.domains import DomainRule
+from poptrio.server.hooks import Hooks
+from poptrio.server.registry import CallIds, Registry
+from poptrio.server.settings import control_settings, session_settings
+from poptrio.server.throttle import Throttle
+
+
+@dataclass(slots=True)
+class Stats:
+    """What the server counts over all calls; numbers that only grow."""
+
+    up: int = 0
+    refused: int = 0
+    internal_errors: int = 0
+    ended: Counter[CauseOfEnd] = field(default_factory=Counter)
+
+
+class Shared:
+    """What calls and control connections know of their server; it takes no more of either when ``stopping``.
+
+    ``random`` makes challenges and Magic-Numbers; like ``call_ids`` it is the system's unless a test says otherwise.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        hooks: Hooks,
+        datapath: DataPath,
+        call_ids: CallIds | None = None,
+        random: RandomBytes = os.urandom,
+    ) -> None:
+        self.random = random
+        self.config = config
+        self.hooks = hooks
+        self.datapath = datapath
+        self.ticker = Ticker()
+        self.registry = Registry(config.server, call_ids)
+        self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
+        self.domain_rule = DomainRule(config.authentication.strip_domain, config.authentication.default_domain)
+        self.session_settings = session_settings(config)
+        self.control_settings = control_settings(config)
+        self.stats = Stats()
+        self.stopping = False
+        self._impatient = False
+        self._goodbyes: set[trio.CancelScope] = set()
+
+    @contextmanager
+    def goodbye(self) -> Iterator[None]:
+        """Shield a goodbye from cancellation for the grace period, or not at all once nobody wants to wait."""
+        with trio.move_on_after(self.config.server.grace, shield=True) as scope:
+            if self._impatient:
+                scope.cancel()
+            self._goodbyes.add(scope)
+            try:
+                yield
+            finally:
+                self._goodbyes.discard(scope)
+
+    def end_goodbyes(self) -> None:
+        """From now on nobody waits for a goodbye."""
+        self._impatient = True
+        for scope in tuple(self._goodbyes):
+            scope.cancel()
