@@ -28,9 +28,9 @@ from poptrio.calls import (
 )
 from poptrio.config.faults import explain
 from poptrio.crypto.mppe_keys import MppeKeys
-from poptrio.crypto.verify import CannotVerify
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
 from poptrio.hookspecs import hookimpl
+from poptrio.protocols.ppp.proof import CannotVerify
 from poptrio.verify import reject_unknown, verify
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""From a secret to a decision: `poptrio.crypto.verify` in the terms of plugins, `Accept` and `Reject`."""
+"""From a secret to a decision: `poptrio.protocols.ppp.proof` in the terms of plugins, `Accept` and `Reject`."""
 
 from poptrio.calls import Accept, AuthRequest, Reject
-from poptrio.crypto.verify import prove
+from poptrio.protocols.ppp.proof import prove
 
 
 def verify(

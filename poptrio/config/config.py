@@ -71,7 +71,11 @@ class Config(Section):
         except ValidationError as error:
             faults = explain(error, cls)
             config = cls.model_validate(without(table, faults))
-        return config, faults + cross_faults(config, untrusted={fault.key_path[:2] for fault in faults})
+        untrusted = {fault.key_path[:2] for fault in faults}
+        contradictions = cross_faults(
+            config.server, config.ppp, config.addresses, config.authentication, config.plugins, untrusted
+        )
+        return config, faults + contradictions
 
     @property
     def folder(self) -> Path:

@@ -2,29 +2,32 @@
 
 import difflib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING
 
 from poptrio.address_ranges import address_count, parse_ranges
 from poptrio.config.faults import Fault, KeyPath
 from poptrio.config.sections import Addresses, Authentication, Ppp, Server
 
-if TYPE_CHECKING:
-    from poptrio.config.config import Config
-
 MS_CHAP = ("mschap-v2", "mschap-v1")
 """The authentication protocols that yield MPPE keys (RFC 3079)."""
 
 
-def cross_faults(config: "Config", untrusted: set[KeyPath]) -> list[Fault]:
-    """Every contradiction in ``config``, except those that involve an ``untrusted`` key (its value is a stand-in)."""
+def cross_faults(
+    server: Server,
+    ppp: Ppp,
+    addresses: Addresses,
+    authentication: Authentication,
+    plugin_tables: Iterable[str],
+    untrusted: set[KeyPath],
+) -> list[Fault]:
+    """Every contradiction in a configuration, except those about an ``untrusted`` key (its value is a stand-in)."""
     found = itertools.chain(
-        _encryption(config.ppp),
-        _listen(config.server),
-        _pool(config.addresses),
-        _delays(config.authentication),
-        _unused_tables(config),
+        _encryption(ppp),
+        _listen(server),
+        _pool(addresses),
+        _delays(authentication),
+        _unused_tables(plugin_tables, [*authentication.plugins, *addresses.plugins]),
     )
     return [fault for involved, fault in found if not _touches(untrusted, involved)]
 
@@ -79,10 +82,9 @@ def _delays(authentication: Authentication) -> _Found:
         yield keys, Fault(keys[0], f"{first} is more than authentication.failure_delay_max = {most}")
 
 
-def _unused_tables(config: "Config") -> _Found:
+def _unused_tables(plugin_tables: Iterable[str], named: list[str]) -> _Found:
     lists = (("authentication", "plugins"), ("addresses", "plugins"))
-    named = [*config.authentication.plugins, *config.addresses.plugins]
-    for name in config.plugins:
+    for name in plugin_tables:
         if name not in named:
             close = difflib.get_close_matches(name, named, n=1, cutoff=0.5)
             meant = f'; did you mean "{close[0]}"?' if close else ""

@@ -13,7 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from poptrio.crypto.mppe_keys import MppeKeys
-from poptrio.crypto.verify import prove
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp.auth_requests import MsChapV2Request
 from poptrio.protocols.ppp.authenticator import Accepted, Credentials, Refused
@@ -21,6 +20,7 @@ from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.client_session import ClientSession
 from poptrio.protocols.ppp.frames import Packet, Protocol, build_frame
 from poptrio.protocols.ppp.lcp import AuthProtocol
+from poptrio.protocols.ppp.proof import prove
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session import Phase
 from poptrio.protocols.ppp.session_events import (

@@ -2,9 +2,9 @@
 
 import pytest
 
-from poptrio.crypto.verify import prove
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp.auth_requests import ChapMd5Request, MsChapV1Request, MsChapV2Request
+from poptrio.protocols.ppp.proof import prove
 from poptrio.protocols.ppp.session_events import Authenticated
 from poptrio.testing.ppp_notation import frame_from_line
 

@@ -8,12 +8,12 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from poptrio.crypto.verify import prove
 from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.authenticator import Accepted, Credentials
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.client_session import ClientSession
 from poptrio.protocols.ppp.lcp import AuthProtocol
+from poptrio.protocols.ppp.proof import prove
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session import Phase
 from poptrio.protocols.ppp.session_events import SessionSettings

@@ -1,4 +1,4 @@
-"""Judging an authentication request by a password or an NT hash: what `poptrio.api.verify` is a thin wrapper of.
+"""Judging an authentication request by a password or an NT hash: what `poptrio.verify` puts into the terms of plugins.
 
 Every comparison takes the same time whatever the octets are.
 """

@@ -7,8 +7,8 @@ import pytest
 
 from poptrio.crypto.keys import mschap_v1_keys
 from poptrio.crypto.mschap import challenge_response, hash_nt_password_hash, lm_password_hash, nt_password_hash
-from poptrio.crypto.verify import CannotVerify, Proof, prove
 from poptrio.protocols.ppp.auth_requests import ChapMd5Request, MsChapV1Request, MsChapV2Request, PapRequest
+from poptrio.protocols.ppp.proof import CannotVerify, Proof, prove
 
 PASSWORD = "clientPass"
 NT_HASH = nt_password_hash(PASSWORD)
