@@ -13,4 +13,4 @@ def read_farewell(data: bytes) -> str:
     if len(data) == 12 and data[4:8] == _WINDOWS_MARK:
         number = int.from_bytes(data[8:], "big")
         return f"Windows error {number}" if number else ""
-    return f'"{data.decode("ascii")}"' if _PRINTABLE.fullmatch(data) else ""
+    return f"'{data.decode('ascii')}'" if _PRINTABLE.fullmatch(data) else ""

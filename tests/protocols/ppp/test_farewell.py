@@ -13,8 +13,8 @@ MAGIC = bytes.fromhex("1a2b3c4d")
     ("data", "said"),
     [
         (b"", ""),
-        (b"User request", '"User request"'),
-        (b"MPPE required but peer negotiation failed", '"MPPE required but peer negotiation failed"'),
+        (b"User request", "'User request'"),
+        (b"MPPE required but peer negotiation failed", "'MPPE required but peer negotiation failed'"),
         (MAGIC + bytes.fromhex("003ccd74") + (742).to_bytes(4, "big"), "Windows error 742"),
         (MAGIC + bytes.fromhex("003ccd74") + bytes(4), ""),
         (MAGIC + bytes.fromhex("003ccd75") + bytes(4), ""),
