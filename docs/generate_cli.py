@@ -35,8 +35,10 @@ Every command with its arguments and options. This page is generated from `poptr
 | `{PASSWORD_VARIABLE}` | the password for `dial`, where other users of the machine cannot see it |
 | `POPTRIO_TRACE_HOOKS` | `1`: print every answer of a plugin to standard error |
 
-Where `--json` is offered, standard output is JSON and nothing else. `dial` without `--probe` prints two objects: one
-when the call is up, and one when it has ended.
+Where `--json` is offered, standard output is JSON and nothing else, unless the arguments are wrong. Faults in a
+configuration are `{{"faults": [{{"place": …, "message": …}}]}}`. `dial` without `--probe` prints two objects: one when
+the call is up, and one when it has ended. A call that did not come up has `"reached": false`, and `failed_step` is
+`null` where no step has failed: it was interrupted, or this machine does not let us dial.
 """
 
 STEPS = """\

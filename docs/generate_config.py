@@ -24,8 +24,9 @@ Every table and key, with its default and the values it takes. This page and the
 the repository are generated from the models in `poptrio/config/` by `make docs`.
 
 All tables and keys may be left out. Times are in seconds. Whatever is wrong (an unknown key, a wrong type, a value out
-of range, settings that contradict each other) is reported at once with its line; `poptrio run` then ends with exit
-code 2 and has started nothing. `poptrio check CONFIG` says the same and looks at the machine as well.
+of range, settings that contradict each other) is reported at once with its line; the tables of plugins are checked by
+the plugins when they start, after all else is right, and their faults name the key without a line. `poptrio run` then
+ends with exit code 2 and takes no calls. `poptrio check CONFIG` says the same and looks at the machine as well.
 """
 
 CONFIG_TOML_INTRODUCTION = """\

@@ -142,7 +142,27 @@ class CauseOfEnd(Enum):
     )  # fmt: skip
     AUTHENTICATION_FAILED = (
         "authentication-failed", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (691,),
-        "wrong user name or password",
+        "authentication was refused",
+    )  # fmt: skip
+    RESTRICTED_HOURS = (
+        "restricted-hours", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (646,),
+        "the account may not log in at this time of day",
+    )  # fmt: skip
+    ACCOUNT_DISABLED = (
+        "account-disabled", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (647,),
+        "the account is disabled",
+    )  # fmt: skip
+    PASSWORD_EXPIRED = (
+        "password-expired", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (648,),
+        "the password of the account has expired",
+    )  # fmt: skip
+    NO_DIAL_IN_PERMISSION = (
+        "no-dial-in-permission", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (649,),
+        "the account has no permission to dial in",
+    )  # fmt: skip
+    CHANGING_PASSWORD_FAILED = (
+        "changing-password-failed", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (709,),
+        "the password could not be changed",
     )  # fmt: skip
     AUTHENTICATION_TIMEOUT = (
         "authentication-timeout", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.LOST_CARRIER, (718,),
@@ -158,7 +178,7 @@ class CauseOfEnd(Enum):
     )  # fmt: skip
     ENCRYPTION_LOST = (
         "encryption-lost", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.USER_ERROR, (629, 742),
-        "encryption went down although it is required",
+        "encryption went down after it was agreed on",
     )  # fmt: skip
     ADDRESS_UNAVAILABLE = (
         "address-unavailable", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.SERVICE_UNAVAILABLE, (720, 738),
@@ -171,6 +191,11 @@ class CauseOfEnd(Enum):
     NETWORK_TIMEOUT = (
         "network-timeout", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.LOST_CARRIER, (718, 720),
         "the client stopped answering before it had an address",
+    )  # fmt: skip
+    # What the server's own machine does.
+    DATA_PATH_FAILED = (
+        "data-path-failed", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.NAS_ERROR, (629,),
+        "the server can move no more packets for this call",
     )  # fmt: skip
     # What bugs do.
     PROTOCOL_ERROR = (

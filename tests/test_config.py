@@ -168,6 +168,30 @@ pool = [
             "so nothing is left for clients",
         ),
         (
+            '[addresses]\nserver = "127.0.0.1"',
+            "c.toml:2: addresses.server: 127.0.0.1 is an address of the loopback (127.0.0.0/8); "
+            "our end of the calls needs one of a host",
+        ),
+        (
+            '[addresses]\nserver = "0.0.0.0"',
+            'c.toml:2: addresses.server: 0.0.0.0 is an address of "this network" (0.0.0.0/8); '
+            "our end of the calls needs one of a host",
+        ),
+        (
+            '[addresses]\nserver = "239.1.2.3"',
+            "c.toml:2: addresses.server: 239.1.2.3 is an address for multicast and reserved ones (224.0.0.0/3); "
+            "our end of the calls needs one of a host",
+        ),
+        (
+            '[addresses]\npool = ["126.255.255.250-127.0.0.9"]',
+            "c.toml:2: addresses.pool: 126.255.255.250-127.0.0.9 holds addresses of the loopback (127.0.0.0/8), "
+            "which no client can have",
+        ),
+        (
+            '[addresses]\npool = ["16.0.0.0/7"]',
+            "c.toml:2: addresses.pool: 33554430 addresses are too many; at most 16777216, as in a /8",
+        ),
+        (
             "[authentication]\nfailure_delay = 9.0",
             "c.toml:2: authentication.failure_delay: 9.0 is more than authentication.failure_delay_max = 8.0",
         ),
@@ -216,6 +240,12 @@ def test_keys_in_dotted_and_inline_tables_have_lines_too():
         'c.toml:2: server.grace: "x" is text; a number is needed',
         "c.toml:3: ppp.mtu: 1 is too little; it must be at least 576",
     ]
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_bytes(b"\xef\xbb\xbf[ppp]\nmtu = 1300\n")
+    assert Config.load(path).ppp.mtu == 1300
 
 
 def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path):

@@ -11,6 +11,7 @@ from rich.text import Text
 from poptrio.cli import checks
 from poptrio.cli.checks import Finding, Level, Machine
 from poptrio.cli.common import ConfigFile, ExitCode, Json, load_config, print_json
+from poptrio.cli.descriptors import hard_limit
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.observe.log import configure, escape
@@ -27,7 +28,7 @@ def check(config_file: ConfigFile, as_json: Json = False) -> None:
 
     Exit code 0 without faults, 1 with one, 2 when the configuration cannot be used.
     """
-    config = load_config(config_file)
+    config = load_config(config_file, as_json=as_json)
     configure("error", "console")
     findings = list(chain([Finding.ok("config", f"{config_file} is valid")], _findings(config, Machine())))
     if as_json:
@@ -44,6 +45,7 @@ def _findings(config: Config, machine: Machine) -> Iterator[Finding]:
         yield Finding.warning("security", sentence.removesuffix("."), remedy)
     yield from plugins(config)
     yield from checks.capabilities(machine, config)
+    yield from checks.descriptors(config, hard_limit())
     yield from checks.tun(machine)
     yield from checks.interface(machine, config)
     networks = checks.local_networks()

@@ -1,7 +1,7 @@
 """What the commands share: exit codes, the CONFIG argument, the ``--json`` option, and how faults are reported."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated
@@ -25,19 +25,21 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="The configur
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: Path, *, as_json: bool = False) -> Config:
     """Read the configuration, or report everything that is wrong with it and exit with `ExitCode.USAGE`."""
     try:
         return Config.load(path)
     except ConfigError as error:
-        report_faults(error.faults)
+        report_faults(error.faults, as_json=as_json)
         raise typer.Exit(ExitCode.USAGE) from error
 
 
-def report_faults(faults: Iterable[ConfigFault]) -> None:
-    """Print each fault on a line of standard error."""
+def report_faults(faults: Collection[ConfigFault], *, as_json: bool = False) -> None:
+    """Print each fault on a line of standard error; with ``as_json`` also as JSON on standard output."""
     for fault in faults:
         typer.echo(escape(str(fault)), err=True)
+    if as_json:
+        print_json({"faults": [{"place": fault.place, "message": fault.message} for fault in faults]})
 
 
 def print_json(value: object) -> None:

@@ -3,7 +3,7 @@
 import json
 import os
 import signal
-from ipaddress import IPv4Network
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated
 
 import trio
@@ -12,9 +12,10 @@ from rich.console import Console
 from rich.markup import escape as plain
 
 from poptrio.cli.common import ExitCode, Json, print_json
-from poptrio.client.dial import DialSettings, Tunnel
+from poptrio.client.dial import HUNG_UP, DialSettings, Tunnel
 from poptrio.client.dial import dial as make_call
-from poptrio.client.steps import DialOutcome, Step, StepReport
+from poptrio.client.steps import DialOutcome, StepReport
+from poptrio.config.values import PPTP_PORT, interface_name
 from poptrio.observe.log import configure, escape
 from poptrio.protocols.ppp.authenticator import Credentials
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
@@ -72,22 +73,25 @@ def dial(
             encryption=_policy(encryption, bits, mode),
             establish_timeout=SECONDS_FOR_PROBE,
         ),
-        interface=None if probe else interface,
-        routes=_routes(route or []),
+        interface=None if probe else _interface(interface),
+        routes=_routes(route or [], host),
     )
     configure("warning", "console")
+    outcome = _run(settings, probe, as_json)
+    raise typer.Exit(ExitCode.DONE if outcome.reached and (probe or outcome.why == HUNG_UP) else ExitCode.FAILED)
+
+
+def _run(settings: DialSettings, probe: bool, as_json: bool) -> DialOutcome:
+    """Make the call, and print the outcome as JSON, whatever it is, where that is wanted."""
     reports: list[StepReport] = []
     try:
         outcome = trio.run(_dial, settings, reports, probe, as_json)
     except OSError as error:
-        typer.echo(escape(f"poptrio cannot dial from this machine: {error}"), err=True)
-        raise typer.Exit(ExitCode.FAILED) from error
+        outcome = DialOutcome(False, f"poptrio cannot dial from this machine: {error.strerror or error}")
+        typer.echo(escape(outcome.why), err=True)
     if as_json:
         print_json(_as_json(reports, outcome))
-    raise typer.Exit(ExitCode.DONE if outcome.reached and (probe or outcome.why == HUNG_UP) else ExitCode.FAILED)
-
-
-HUNG_UP = "hung up"
+    return outcome
 
 
 async def _dial(settings: DialSettings, reports: list[StepReport], probe: bool, as_json: bool) -> DialOutcome:
@@ -103,11 +107,24 @@ async def _dial(settings: DialSettings, reports: list[StepReport], probe: bool, 
             print(json.dumps({"up": str(tunnel.address)}), flush=True)
         else:
             console.print(f"[bold]up[/]: {tunnel.address} on {settings.interface}; Ctrl-C hangs up")
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            async for _ in signals:
-                return
+        await trio.sleep_forever()
 
-    outcome = await make_call(settings, report, None if probe else stay)
+    stop = trio.Event()
+
+    async def obey() -> None:
+        async for _ in signals:
+            stop.set()
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(obey)
+            try:
+                outcome: DialOutcome | OSError = await make_call(settings, report, None if probe else stay, stop)
+            except OSError as error:
+                outcome = error
+            nursery.cancel_scope.cancel()
+    if isinstance(outcome, OSError):
+        raise outcome
     if not as_json:
         console.print(_conclusion(outcome, reports, probe), soft_wrap=True)
     return outcome
@@ -122,11 +139,12 @@ def _line(report: StepReport) -> str:
 def _conclusion(outcome: DialOutcome, reports: list[StepReport], probe: bool) -> str:
     if outcome.reached:
         return "[green]all steps passed[/]" if probe else f"call ended: {plain(escape(outcome.why))}"
+    if not reports or reports[-1].passed:
+        return plain(escape(outcome.why))
     return f"[red]failed[/] at step {reports[-1].step.label}: {reports[-1].step.meaning}"
 
 
 def _as_json(reports: list[StepReport], outcome: DialOutcome) -> dict[str, object]:
-    passed = {report.step for report in reports if report.passed}
     steps = [
         {
             "step": report.step.label,
@@ -136,17 +154,28 @@ def _as_json(reports: list[StepReport], outcome: DialOutcome) -> dict[str, objec
         }
         for report in reports
     ]
-    failed = next((step.label for step in Step if step not in passed), None)
+    failed = next((report.step.label for report in reports if not report.passed), None)
     return {"reached": outcome.reached, "failed_step": failed, "why": outcome.why, "steps": steps}
 
 
 def _host_and_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
+    host, colon, port = text.partition(":")
+    if ":" in port or text.startswith("["):
+        raise typer.BadParameter(f"{text!r} looks like an IPv6 address, and PPTP runs over IPv4 only")
     if not colon:
-        return text, 1723
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        port = str(PPTP_PORT)
+    if not host or any(map(str.isspace, host)):
         raise typer.BadParameter(f"{text!r} is not HOST or HOST:PORT")
+    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
+        raise typer.BadParameter(f"{text!r} has no TCP port from 1 to 65535 after the colon")
     return host, int(port)
+
+
+def _interface(name: str) -> str:
+    try:
+        return interface_name(name)
+    except ValueError as error:
+        raise typer.BadParameter(f"--interface: {error}") from error
 
 
 def _protocols(text: str) -> tuple[AuthProtocol, ...]:
@@ -171,14 +200,22 @@ def _policy(encryption: str, bits: str, mode: str) -> EncryptionPolicy:
             raise typer.BadParameter("--encryption is require, prefer or refuse; --mode is any, stateless or stateful")
 
 
-def _routes(texts: list[str]) -> tuple[IPv4Network, ...]:
+def _routes(texts: list[str], host: str) -> tuple[IPv4Network, ...]:
     routes = []
     for text in texts:
         try:
             network = IPv4Network(text)
         except ValueError as error:
             raise typer.BadParameter(f"--route {text}: {error}") from error
-        if network.prefixlen == 0:
-            raise typer.BadParameter("--route 0.0.0.0/0 would lead the tunnel's own packets into the tunnel")
+        if network.prefixlen == 0 or _is_in(host, network):
+            raise typer.BadParameter(f"--route {text} would lead the tunnel's own packets into the tunnel")
         routes.append(network)
     return tuple(routes)
+
+
+def _is_in(host: str, network: IPv4Network) -> bool:
+    """Whether ``host`` is an address, not a name, in ``network``; what a name stands for is seen when it is called."""
+    try:
+        return IPv4Address(host) in network
+    except ValueError:
+        return False

@@ -13,11 +13,11 @@ from poptrio.server.plugins import Plugin
 
 def plugins(config_file: ConfigFile, as_json: Json = False) -> None:
     """Show the plugins that a configuration loads, in the order in which they are asked."""
-    config = load_config(config_file)
+    config = load_config(config_file, as_json=as_json)
     try:
         loaded = Hooks.load(config.authentication.plugins, config.addresses.plugins).table()
     except ConfigError as error:
-        report_faults(error.faults)
+        report_faults(error.faults, as_json=as_json)
         raise typer.Exit(ExitCode.USAGE) from error
     if as_json:
         print_json([_record(plugin) for plugin in loaded])

@@ -9,6 +9,7 @@ import typer
 
 from poptrio.cli.checks import Level, Machine, capabilities
 from poptrio.cli.common import ConfigFile, ExitCode, load_config, report_faults
+from poptrio.cli.descriptors import fitted, raise_limit
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.observe.log import configure, escape
@@ -21,7 +22,7 @@ def run(config_file: ConfigFile) -> None:
     config = load_config(config_file)
     _refuse_without_rights(config)
     configure(config.log.level, config.log.format)
-    exit_code = _serve(config)
+    exit_code = _serve(fitted(config, raise_limit()))
     if exit_code is not ExitCode.DONE:
         raise typer.Exit(exit_code)
 

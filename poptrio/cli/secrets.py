@@ -2,8 +2,11 @@
 
 import os
 import secrets
+import shlex
+import shutil
 import socket
 import string
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,8 +21,8 @@ _LETTERS_AND_DIGITS = string.ascii_letters + string.digits  # nothing that a she
 HOW_TO_DIAL = """\
 User "{user}" with password "{password}" is in {file}, which only its owner can read.
 
-From Linux, only to see whether a call works:
-  poptrio dial {server} --user {user} --password {password} --probe
+From Linux, only to see whether a call works (as root):
+  {program} dial {server} --user {user} --password {password} --probe
 From Linux with pppd and pptp-linux (as root):
   pppd pty "pptp {server} --nolaunchpppd" nodetach noauth noipdefault nodefaultroute \\
     user {user} password {password} refuse-eap refuse-pap refuse-chap refuse-mschap require-mppe-128
@@ -41,8 +44,8 @@ def init(
     user: Annotated[str, typer.Option(help="The name of the user.")] = "test",
 ) -> None:
     """Write a new chap-secrets file with one user and a random password, and print how to dial."""
-    if not user or not all(c.isascii() and (c.isalnum() or c in "._@-") for c in user):
-        typer.echo(f"{user!r} is not a plain user name (letters, digits and ._@-)", err=True)
+    if not user or user.startswith("-") or not all(c.isascii() and (c.isalnum() or c in "._@-") for c in user):
+        typer.echo(f"{user!r} is not a plain user name (letters, digits and ._@-, not a - first)", err=True)
         raise typer.Exit(ExitCode.USAGE)
     password = "".join(secrets.choice(_LETTERS_AND_DIGITS) for _ in range(16))
     try:
@@ -52,7 +55,17 @@ def init(
         raise typer.Exit(ExitCode.FAILED) from error
     with os.fdopen(descriptor, "w") as stream:
         stream.write(f'# client  server  secret  addresses\n"{user}"  *  "{password}"  *\n')
-    typer.echo(HOW_TO_DIAL.format(user=user, password=password, file=file, server=_own_address()))
+    how = HOW_TO_DIAL.format(program=_program(), user=user, password=password, file=file, server=_own_address())
+    typer.echo(how)
+
+
+def _program() -> str:
+    """How this program is called: by its name where the shell finds it, else by the way in which it was called now."""
+    called = Path(sys.argv[0])
+    if called.name != "poptrio":
+        return f"{shlex.quote(sys.executable)} -m poptrio"
+    found = shutil.which("poptrio")
+    return "poptrio" if found and called.resolve() == Path(found).resolve() else shlex.quote(str(called))
 
 
 def _own_address() -> str:

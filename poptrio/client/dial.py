@@ -1,6 +1,5 @@
 """One call to a PPTP server: TCP, control connection, GRE, PPP, and a report of each step as it is passed."""
 
-import errno
 import functools
 import os
 import secrets
@@ -10,7 +9,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 import trio
 
-from poptrio.client.steps import DialOutcome, Step, StepReport
+from poptrio.client.steps import DialOutcome, Step, StepReport, failed_step
+from poptrio.client.tcp import cancel_when, connect
+from poptrio.client.words import as_client
 from poptrio.datapath.base import CallEndpoint, CallPath, DataPath, NetworkParameters
 from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
 from poptrio.errors import CauseOfEnd
@@ -31,6 +32,13 @@ CALL_TIMEOUT = 15.0
 
 GOODBYE_WAIT = 2.0
 """Seconds for the server to confirm that the call is over."""
+
+REASON_WAIT = 1.0
+"""Seconds from the server's LCP Terminate-Request to its Call-Disconnect-Notify, which says why."""
+
+HUNG_UP = "hung up"
+INTERRUPTED = "interrupted before the call was up"
+"""`DialOutcome.why` where nothing is wrong: the call was ended here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,20 +73,23 @@ async def dial(
     settings: DialSettings,
     report: Callable[[StepReport], None],
     hold: Callable[[Tunnel], Awaitable[None]] | None = None,
+    stop: trio.Event | None = None,
 ) -> DialOutcome:
-    """Make one call, tell ``report`` each step, stay while ``hold`` waits, hang up.
+    """Make one call, tell ``report`` each step, stay while ``hold`` waits or until ``stop`` is set, hang up.
 
     Never raises for anything that the server or the network does; OSError, with the remedy in its text, when this
     machine does not let us open a raw socket or a TUN.
     """
     begun = trio.current_time()
+    stop = trio.Event() if stop is None else stop
     try:
-        with trio.fail_after(settings.connect_timeout):
-            stream = await trio.open_tcp_stream(settings.host, settings.port)
-    except (OSError, trio.TooSlowError) as error:
-        why = _tcp_failure(settings, error)
+        stream = await connect(settings.host, settings.port, settings.connect_timeout, stop)
+    except OSError as error:
+        why = str(error)
         report(StepReport(Step.TCP, False, trio.current_time() - begun, why))
         return DialOutcome(False, why)
+    if stream is None:
+        return DialOutcome(False, INTERRUPTED)
     local, peer = (IPv4Address(end[0]) for end in (stream.socket.getsockname(), stream.socket.getpeername()))
     datapath = UserspaceDataPath(
         UserspaceSettings(listen=(local,), interface=settings.interface, mtu=settings.session.mru)
@@ -89,7 +100,7 @@ async def dial(
         async with stream, trio.open_nursery() as nursery:
             # GRE is open before the call is asked for: the server's first packet follows its reply at once.
             await nursery.start(datapath.run)
-            outcome = await caller.run(hold)
+            outcome = await caller.run(hold, stop)
             datapath.close()
     except* OSError as errors:
         failures += (error for error in leaves(errors) if isinstance(error, OSError))
@@ -135,18 +146,30 @@ class Caller:
         self._up = trio.Event()
         self._over = trio.Event()
         self._why = ""
+        self._suspicion = ""  # why the server hung up, as far as we can guess
+        self._reason_overdue = self._ticker.alarm(self._no_reason_came)
         self._encryption = "none"
         self._pass(Step.TCP, f"{self._peer}:{settings.port}")
 
-    async def run(self, hold: Callable[[Tunnel], Awaitable[None]] | None) -> DialOutcome:
+    async def run(
+        self, hold: Callable[[Tunnel], Awaitable[None]] | None, stop: trio.Event | None = None
+    ) -> DialOutcome:
         """Go through all steps; stay; hang up."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._ticker.run)
             nursery.start_soon(self._wire.read)
-            nursery.start_soon(self._cancel_when_over, nursery.cancel_scope)
+            nursery.start_soon(cancel_when, self._over, nursery.cancel_scope)
+            if stop is not None:
+                nursery.start_soon(self._obey, stop)
             await self._call(hold)
             nursery.cancel_scope.cancel()
         return DialOutcome(self._up.is_set(), self._why)
+
+    async def _obey(self, stop: trio.Event) -> None:
+        """Hang up when we are told to; that is no step's failure."""
+        await stop.wait()
+        self._why = self._why or (HUNG_UP if self._up.is_set() else INTERRUPTED)
+        self._over.set()
 
     async def _call(self, hold: Callable[[Tunnel], Awaitable[None]] | None) -> None:
         try:
@@ -156,11 +179,12 @@ class Caller:
             assert self._tunnel is not None
             if hold is not None:
                 await hold(self._tunnel)
-            self._why = self._why or "hung up"
+            self._why = self._why or HUNG_UP
         finally:
             with trio.move_on_after(GOODBYE_WAIT, shield=True):
                 await self._hang_up()
             self._driver.close()
+            self._reason_overdue.close()
             if self._path is not None:
                 self._path.close()
 
@@ -171,10 +195,6 @@ class Caller:
         self._control.disconnect_call(self._call_id, CauseOfEnd.CLIENT_HUNG_UP.disconnect_result, trio.current_time())
         self._control.stop(StopReason.NONE, trio.current_time())
         await self._wire.flush()
-
-    async def _cancel_when_over(self, scope: trio.CancelScope) -> None:
-        await self._over.wait()
-        scope.cancel()
 
     # What happens, in the order of the steps.
 
@@ -192,11 +212,9 @@ class Caller:
             case pptp.CallRefused():
                 self._failed(f"the server refuses the call: {explained(event.result, event.error)}")
             case pptp.CallEnded():
-                why = f"the server ended the call: {event.text or 'without a reason'}"
-                trouble = self._gre_trouble()
-                self._failed(f"{trouble}; {why}" if trouble else why)
+                self._call_ended(event.text)
             case pptp.ConnectionEnded():
-                self._failed(event.text)
+                self._failed(self._suspicion or event.text)
             case _:
                 pass
 
@@ -213,18 +231,46 @@ class Caller:
                 self._pass(Step.ENCRYPTION, self._encryption)
             case ppp.NetworkUp():
                 self._network_up(event)
+            case ppp.SessionEnding(cause=CauseOfEnd.NETWORK_NOT_AGREED):
+                self._suspect(self._reason(event))  # a server without an address for us refuses IPCP, too
             case ppp.SessionEnding():
-                # What the server says next on the control connection only follows from this.
-                self._why = self._why or self._reason(event)
+                self._failed(self._reason(event))
+            case ppp.SessionEnded() if self._session.lcp.terminated_by_peer or self._suspicion:
+                self._suspect(self._reason(event))
             case ppp.SessionEnded():
                 self._failed(self._reason(event))
             case _:
                 pass
 
+    def _call_ended(self, text: str) -> None:
+        """The server ended the call; ``text`` is all that it says, a label of `CauseOfEnd` where it is a poptrio."""
+        cause = next((cause for cause in CauseOfEnd if cause.label == text), None)
+        if cause is not None:
+            why = f"the server ended the call: {cause.label}: {cause.sentence}"
+        else:
+            why = self._suspicion or f"the server ended the call: {text or 'without a reason'}"
+        trouble = self._gre_trouble()
+        self._failed(f"{trouble}; {why}" if trouble else why, None if cause is None or trouble else failed_step(cause))
+
+    def _suspect(self, why: str) -> None:
+        """The server hangs up; its Call-Disconnect-Notify may say why, which is more than we can guess."""
+        if not self._suspicion:
+            self._suspicion = why
+            self._reason_overdue.set(trio.current_time() + REASON_WAIT)
+
+    def _no_reason_came(self, now: float) -> None:
+        self._failed(self._suspicion)
+
     def _network_up(self, event: ppp.NetworkUp) -> None:
         assert self._path is not None
         self._pass(Step.ENCRYPTION, self._encryption)
-        server = (IPv4Network(event.peer_address),) if event.peer_address else ()
+        around = next((route for route in self._settings.routes if self._peer in route), None)
+        if around is not None:
+            self._failed(f"the route {around} holds {self._peer}, the server itself: the tunnel would lead into itself")
+            return
+        # A server may use one address outside and inside; a route to it would cut the tunnel off.
+        ours_only = event.peer_address in (None, self._peer)
+        server = () if ours_only else (IPv4Network(event.peer_address),)
         self._path.open_network(
             NetworkParameters(
                 our_address=event.our_address,
@@ -237,6 +283,8 @@ class Caller:
                 routes=server + self._settings.routes,
             )
         )
+        if self._over.is_set():
+            return  # the kernel refused the address or a route, and the path has said so
         dns = f", DNS {', '.join(map(str, event.dns))}" if event.dns else ""
         self._pass(Step.ADDRESSES, f"{event.our_address} here, {event.peer_address} there, MTU {event.mtu}{dns}")
         self._tunnel = Tunnel(event.our_address, event.peer_address, event.dns, event.mtu, self._path)
@@ -263,7 +311,7 @@ class Caller:
         trouble = self._gre_trouble()
         if trouble is None and self._driver.heard is not None:
             self._gre_passed()  # whatever was wrong with LCP, its packets crossed both ways
-        why = trouble or _as_client(event.cause)
+        why = trouble or as_client(event.cause, self._session.error_code)
         return f"{why}: {event.detail}" if event.detail else why
 
     def _pass(self, step: Step, detail: str, now: float | None = None) -> None:
@@ -272,35 +320,13 @@ class Caller:
             seconds = (trio.current_time() if now is None else now) - self._begun
             self._report(StepReport(step, True, seconds, detail))
 
-    def _failed(self, why: str) -> None:
-        """The call is over, for this reason; the first counts. A step that is still to come has failed now."""
+    def _failed(self, why: str, step: Step | None = None) -> None:
+        """The call is over, for this reason; the first counts. ``step``, or else the next one, has failed with it."""
         if self._over.is_set():
             return
         self._why = self._why or why
         self._over.set()
         if not self._up.is_set():
-            step = next(step for step in Step if step not in self._passed)
+            if step is None or step in self._passed:
+                step = next(step for step in Step if step not in self._passed)
             self._report(StepReport(step, False, trio.current_time() - self._begun, self._why))
-
-
-def _tcp_failure(settings: DialSettings, error: OSError | trio.TooSlowError) -> str:
-    where = f"{settings.host}, TCP port {settings.port}"
-    if isinstance(error, trio.TooSlowError):
-        return f"no answer from {where} in {settings.connect_timeout:g} s: a firewall drops it, or the host is down"
-    cause = next(leaves(error.__cause__ or error))
-    if isinstance(cause, OSError) and cause.errno == errno.ECONNREFUSED:
-        return f"{where}: connection refused, no PPTP server listens there"
-    return f"{where}: {cause.strerror if isinstance(cause, OSError) and cause.strerror else cause}"
-
-
-def _as_client(cause: CauseOfEnd) -> str:
-    """The cause in the words of the other end."""
-    words = {
-        CauseOfEnd.CLIENT_HUNG_UP: "the server hung up",
-        CauseOfEnd.LCP_ECHO_TIMEOUT: "the server stopped answering Echo-Requests",
-        CauseOfEnd.AUTHENTICATION_FAILED: "the server refuses user name or password",
-        CauseOfEnd.AUTHENTICATION_TIMEOUT: "the server does not go on with authentication",
-        CauseOfEnd.AUTHENTICATION_NOT_AGREED: "the server wants an authentication protocol that is not allowed here",
-        CauseOfEnd.NETWORK_TIMEOUT: "the server stopped answering before it assigned an address",
-    }
-    return words.get(cause, cause.sentence)

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import Enum
 
+from poptrio.errors import CauseOfEnd
+
 
 class Step(Enum):
     """The steps in their order: name, and what passing it proves."""
@@ -20,6 +22,33 @@ class Step(Enum):
         self.meaning = meaning
 
 
+_FAILED_STEPS = {
+    CauseOfEnd.NO_GRE: Step.GRE,
+    CauseOfEnd.LCP_TIMEOUT: Step.LCP,
+    CauseOfEnd.LCP_LOOPBACK: Step.LCP,
+    CauseOfEnd.LCP_NOT_AGREED: Step.LCP,
+    CauseOfEnd.AUTHENTICATION_NOT_AGREED: Step.LCP,
+    CauseOfEnd.AUTHENTICATION_FAILED: Step.AUTHENTICATION,
+    CauseOfEnd.RESTRICTED_HOURS: Step.AUTHENTICATION,
+    CauseOfEnd.ACCOUNT_DISABLED: Step.AUTHENTICATION,
+    CauseOfEnd.PASSWORD_EXPIRED: Step.AUTHENTICATION,
+    CauseOfEnd.NO_DIAL_IN_PERMISSION: Step.AUTHENTICATION,
+    CauseOfEnd.CHANGING_PASSWORD_FAILED: Step.AUTHENTICATION,
+    CauseOfEnd.AUTHENTICATION_TIMEOUT: Step.AUTHENTICATION,
+    CauseOfEnd.AUTHENTICATION_UNAVAILABLE: Step.AUTHENTICATION,
+    CauseOfEnd.ENCRYPTION_NOT_AGREED: Step.ENCRYPTION,
+    CauseOfEnd.ENCRYPTION_LOST: Step.ENCRYPTION,
+    CauseOfEnd.ADDRESS_UNAVAILABLE: Step.ADDRESSES,
+    CauseOfEnd.NETWORK_NOT_AGREED: Step.ADDRESSES,
+    CauseOfEnd.NETWORK_TIMEOUT: Step.ADDRESSES,
+}
+
+
+def failed_step(cause: CauseOfEnd) -> Step | None:
+    """The step that ``cause`` is about; None for one that can end a call at any time."""
+    return _FAILED_STEPS.get(cause)
+
+
 @dataclass(frozen=True, slots=True)
 class StepReport:
     """A step that was passed or failed, ``seconds`` after the beginning; ``detail`` is what was agreed, or why not."""
@@ -32,7 +61,10 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class DialOutcome:
-    """How a call ended: ``reached`` when all steps were passed; ``why`` is the sentence for the user."""
+    """How a call ended: ``reached`` when all steps were passed; ``why`` is the sentence for the user.
+
+    A call that was interrupted before it was up is not reached, and no step has failed.
+    """
 
     reached: bool
     why: str

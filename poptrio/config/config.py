@@ -35,7 +35,7 @@ class Config(Section):
         """Read the file ``path``. Raises `ConfigError` with every fault and its line."""
         path = Path(path)
         try:
-            text = path.read_text("utf-8")
+            text = path.read_text("utf-8-sig")  # editors on Windows write a byte order mark
         except OSError as error:
             raise ConfigError(ConfigFault(str(path), f"cannot be read: {error.strerror}")) from error
         except UnicodeDecodeError as error:

@@ -163,6 +163,8 @@ def _unknown(key_path: KeyPath, model: type[BaseModel]) -> str:
 
 
 def _nearest(word: str, known: list[str]) -> str:
+    if not known:
+        return "; there are none here"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f'; did you mean "{close[0]}"?' if close else f"; known are {', '.join(known)}"
 

@@ -70,7 +70,8 @@ class Server(Section):
     column of chap-secrets."""
 
     max_calls: Annotated[Count, Field(le=60_000)] = 10_000
-    """Calls at the same time. Call IDs have 16 bits and rest before they are used again, so 60000 is the end."""
+    """Calls at the same time. Call IDs have 16 bits and rest before they are used again, so 60000 is the end. Each
+    control connection takes a file descriptor; where the limit of the process is lower, fewer calls are taken."""
 
     max_calls_per_address: CountOrNoLimit = 256
     """Calls at the same time from one client address, which clients behind one NAT gateway share; 0 is no limit."""
@@ -212,8 +213,9 @@ class Authentication(Section):
     """Seconds that a plugin has for one answer; a plugin that takes longer counts as failed."""
 
     failure_delay: SecondsOrOff = 0.5
-    """Seconds that an attempt waits after a failed one from the same address or for the same user. The delay doubles
-    with each further failure and is forgotten after a success; other addresses and users do not wait."""
+    """Seconds that an attempt waits after a failed one from the same address or for the same user, behind those that
+    wait already. The delay doubles with each further failure. A success ends it for the user and takes back one failure
+    of the address; other addresses and users do not wait. 0 waits for nothing."""
 
     failure_delay_max: SecondsOrOff = 8.0
     """The most that it grows to."""

@@ -45,7 +45,8 @@ def _listen_address(value: object) -> ListenAddress:
     return ListenAddress(_ipv4(address), int(port))
 
 
-def _interface_name(value: str) -> str:
+def interface_name(value: str) -> str:
+    """``value``, if a network device can have this name. Raises ValueError with a sentence."""
     if not 1 <= len(value.encode()) <= 15:  # IFNAMSIZ is 16 with the terminating zero
         raise ValueError("an interface name has 1 to 15 octets")
     if value in (".", "..") or any(c in "/:%" or c.isspace() or not c.isprintable() for c in value):
@@ -74,7 +75,7 @@ Ipv4 = Annotated[IPv4Address, BeforeValidator(_ipv4)]
 Listen = Annotated[
     ListenAddress, BeforeValidator(_listen_address), WithJsonSchema({"type": "string", "format": "address:port"})
 ]
-InterfaceName = Annotated[str, AfterValidator(_interface_name)]
+InterfaceName = Annotated[str, AfterValidator(interface_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNoLimit = Annotated[int, Field(ge=0)]

@@ -9,46 +9,75 @@ from ipaddress import IPv4Address
 
 from poptrio.errors import CauseOfEnd
 
-WHOLE_SENTENCE = "the client "
-"""A detail that begins so says everything itself; the control connection speaks like this."""
+HUNG_UP = frozenset({CauseOfEnd.CLIENT_HUNG_UP, CauseOfEnd.CONTROL_CONNECTION_LOST})
+"""How a client goes that has waited long enough for GRE: this says who ended the call, not why it did not work."""
+
+ENOUGH_PACKETS = 2
+ENOUGH_SECONDS = 2.0
+"""After so many packets of ours and so long, silence means something: clients may be slow, and paths long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallFacts:
-    """What is known when a call ends. ``gre_received`` and ``gre_sent`` are packets, ``detail`` continues the cause."""
+    """What is known when a call ends.
+
+    ``cause`` is what ended it; ``sentence``, unless empty, says so better than the cause's own, and ``detail``
+    continues either. ``gre_received`` and ``gre_sent`` are packets, ``acknowledged`` those of ours that arrived;
+    ``link_up`` tells whether LCP ever came up, ``seconds`` how old the call is.
+    """
 
     peer: IPv4Address
     cause: CauseOfEnd
     detail: str
+    sentence: str = ""
     gre_received: int
     gre_sent: int
     acknowledged: int
+    link_up: bool
+    seconds: float
+
+
+def refined(facts: CallFacts) -> CauseOfEnd:
+    """The cause that helps an operator: where GRE or LCP never worked, that, whoever lost patience first."""
+    cause = facts.cause
+    if facts.link_up or cause not in HUNG_UP | {CauseOfEnd.NO_GRE}:
+        return cause
+    if cause is CauseOfEnd.NO_GRE:
+        return CauseOfEnd.LCP_TIMEOUT if facts.gre_received else cause
+    if facts.gre_sent < ENOUGH_PACKETS or facts.seconds < ENOUGH_SECONDS:
+        return cause
+    if not facts.gre_received:
+        return CauseOfEnd.NO_GRE
+    return cause if facts.acknowledged else CauseOfEnd.LCP_TIMEOUT
 
 
 def explain(facts: CallFacts) -> str:
     """One sentence, without a full stop: what happened and, where it is known, what to do."""
-    sentence = _sentence(facts)
-    if facts.detail.startswith(WHOLE_SENTENCE):
-        sentence = facts.detail
-    elif facts.detail:
+    cause = refined(facts)
+    sentence = facts.sentence or _sentence(facts, cause)
+    if cause is not facts.cause and facts.cause in HUNG_UP:
+        sentence = f"{_sentence(facts, cause)}; {facts.sentence or facts.cause.sentence}"
+    if facts.detail:
         sentence += f": {facts.detail}"
-    if facts.cause.windows_errors:
-        sentence += f" (Windows shows error {' or '.join(map(str, facts.cause.windows_errors))})"
+    if cause.windows_errors:
+        sentence += f" (Windows shows error {' or '.join(map(str, cause.windows_errors))})"
     return sentence
 
 
-def _sentence(facts: CallFacts) -> str:
-    if facts.cause is CauseOfEnd.NO_GRE:
+def _sentence(facts: CallFacts, cause: CauseOfEnd) -> str:
+    if cause is CauseOfEnd.NO_GRE:
         return (
             f"the control connection works, but no GRE packet ever arrived from {facts.peer}: protocol 47 is blocked, "
             "or the firewall lacks its PPTP helper"
         )
-    if facts.cause is CauseOfEnd.LCP_TIMEOUT and not facts.acknowledged:
+    if cause is CauseOfEnd.LCP_TIMEOUT and not facts.acknowledged:
         return (
             f"GRE packets arrive from {facts.peer}, but it acknowledges none of the {facts.gre_sent} that were sent: "
             "protocol 47 is blocked on the way to the client"
         )
-    return facts.cause.sentence
+    if cause is CauseOfEnd.LCP_TIMEOUT and facts.cause is CauseOfEnd.NO_GRE:
+        return f"GRE passes in both directions, but {facts.peer} sends no LCP through it: its PPP does not run"
+    return cause.sentence
 
 
 def human_bytes(count: int) -> str:

@@ -18,6 +18,9 @@ Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["console", "json"]
 
 HIDDEN = "(hidden)"
+LONGEST_VALUE = 2000
+"""Characters of one value; what a peer chose may be far longer, and says no more."""
+
 _SECRET_NAMES = frozenset({"password", "passwords", "secret", "secrets", "key", "keys"})
 
 
@@ -102,16 +105,24 @@ def _safe(value: object) -> object:
         case None | bool() | int() | float():
             return value
         case str():
-            return escape(value)
+            return _bounded(value)
         case dict():
             return _safe_mapping(value)
         case list() | tuple() | set() | frozenset():
             return [_safe(item) for item in value]
         case _:
-            return escape(str(value))
+            return _bounded(str(value))
+
+
+def _bounded(text: str) -> str:
+    left_out = len(text) - LONGEST_VALUE
+    return escape(text) if left_out <= 0 else f"{escape(text[:LONGEST_VALUE])}… ({left_out} more)"
 
 
 def _quoted(value: object) -> str:
     """The value as it stands after ``name=``: in quotes where it could be taken for more than one value."""
     text = str(value)
-    return text if re.fullmatch(r"""[^\s"=]+""", text) else '"' + text.replace('"', r"\"") + '"'
+    if re.fullmatch(r"""[^\s"=]+""", text):
+        return text
+    # Backslashes too, or one before a quote of the name would undo the escape of that quote.
+    return '"' + re.sub(r"""["\\]""", r"\\\g<0>", text) + '"'

@@ -95,12 +95,15 @@ class SecretsFile:
         self._reading = trio.Lock()
         self._seen: _Signatures = {}
         self._rows: dict[str, list[Row]] = {}
+        self._broken = False  # what is in use is older than what was seen
         seen: _Signatures = {}
         self._take(self._read(seen), seen)
 
     async def row_of(self, request: AuthRequest) -> Row | None:
         """The row that decides about the caller, from the file as it is now."""
-        await self._refresh(self._path)
+        # While something is broken, any file may be the one whose repair lets us read everything again.
+        for path in tuple(self._seen) if self._broken else (self._path,):
+            await self._refresh(path)
         row = self._find(request)
         if row is not None and row.secret.file is not None and self._changed(row.secret.file):
             await self._refresh(row.secret.file)
@@ -168,6 +171,7 @@ class SecretsFile:
     def _keep_or_take(self, outcome: list[Row] | ConfigError, seen: _Signatures) -> None:
         if isinstance(outcome, ConfigError):
             self._seen = seen  # so that one mistake is logged once
+            self._broken = True
             log.error("secrets file is broken, keeping what was read before", faults=[str(f) for f in outcome.faults])
         else:
             self._take(outcome, seen)
@@ -176,6 +180,7 @@ class SecretsFile:
     def _take(self, rows: list[Row], seen: _Signatures) -> None:
         """Use ``rows`` from now on, and warn about what is allowed but probably not meant."""
         self._seen = seen
+        self._broken = False
         self._rows = {}
         ours = [row for row in rows if row.server in (WILDCARD, self._server)]
         for row in ours:

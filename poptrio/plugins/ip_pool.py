@@ -98,7 +98,7 @@ class Pool:
         if self._size == 0:
             raise ValueError(f"holds no address besides {server}, which is the server's own")
         self._fresh = itertools.chain.from_iterable(range(first, last + 1) for first, last in self._ranges)
-        self._held: dict[int, Holder] = {}
+        self._held: dict[int, list[Holder]] = {}  # several only where calls of one user share a static address
         self._held_of_pool = 0
         self._waiting: OrderedDict[int, str] = OrderedDict()  # released address → its last user, longest wait first
         self._last: dict[str, int] = {}  # user → the waiting address that it had last
@@ -115,16 +115,19 @@ class Pool:
         return self._lease(number, holder)
 
     def allocate_static(self, address: IPv4Address, holder: Holder) -> AddressLease:
-        """Exactly ``address``, in the pool or not. Raises `NoAddress` when another call has it."""
+        """Exactly ``address``, in the pool or not. Raises `NoAddress` when another user has it.
+
+        Calls of one user share it: the older call is usually one whose client lost its line and dials again.
+        """
         number = int(address)
         if number == self._server:
             raise NoAddress(f"address {address} of {holder.user} is the server's own")
         if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_reserved:
             raise NoAddress(f"address {address} of {holder.user} is none that a client can have")
-        other = self._held.get(number)
-        if other is not None:
-            whose = "" if other.user == holder.user else f" of {other.user}"
-            raise NoAddress(f"address {address} of {holder.user} is in use by call {other.session_id}{whose}")
+        for other in self._held.get(number, ()):
+            if other.user != holder.user:
+                by = f"call {other.session_id} of {other.user}"
+                raise NoAddress(f"address {address} of {holder.user} is in use by {by}")
         return self._lease(number, holder)
 
     def allocate_from(self, networks: tuple[IPv4Network, ...], holder: Holder) -> AddressLease:
@@ -159,13 +162,19 @@ class Pool:
         last_user = self._waiting.pop(number, None)
         if last_user is not None and self._last.get(last_user) == number:
             del self._last[last_user]
-        self._held[number] = holder
-        self._held_of_pool += self._has(number)
+        holders = self._held.setdefault(number, [])
+        if not holders:
+            self._held_of_pool += self._has(number)
+        holders.append(holder)
         return AddressLease(IPv4Address(number), holder.user, functools.partial(self._release, number, holder))
 
     def _release(self, number: int, holder: Holder) -> None:
-        """Take the address back, unless ``holder`` has given it back before."""
-        if self._held.get(number) is not holder:
+        """``holder`` gives the address back, unless it has before; it is free when the last one has."""
+        holders = self._held.get(number, [])
+        if holder not in holders:
+            return
+        holders.remove(holder)
+        if holders:
             return
         del self._held[number]
         if self._has(number):
@@ -178,7 +187,7 @@ class Pool:
 
     def _full(self) -> str:
         """The pool and the first users on it, in the order in which their calls came."""
-        users = (holder.user for number, holder in self._held.items() if self._has(number))
+        users = (holders[0].user for number, holders in self._held.items() if self._has(number))
         names = list(itertools.islice(users, NAMES_SHOWN))
         more = self._held_of_pool - len(names)
         held_by = ", ".join(names) + (f" and {more} more" if more else "")

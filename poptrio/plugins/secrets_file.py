@@ -5,6 +5,7 @@ be meant is a fault. Beyond pppd, a secret may be an NT hash. No fault quotes a 
 """
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
@@ -82,6 +83,7 @@ def parse_secrets(
 
 def _lines(data: bytes) -> Iterator[tuple[int, list[bytes | ValueError]]]:
     """The words of each line that has any, with its number; an error stands for a word that cannot be read."""
+    data = data.removeprefix(BOM_UTF8)
     line = started = 1
     words: list[bytes | ValueError] = []
     for token in _TOKEN.finditer(data):

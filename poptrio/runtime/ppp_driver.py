@@ -13,6 +13,7 @@ import trio
 from poptrio.datapath.base import CallPath
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp import session_events as events
+from poptrio.protocols.ppp.notation import log_line
 from poptrio.protocols.ppp.session import Phase, PppSession
 from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.ticker import Ticker
@@ -28,6 +29,7 @@ class PppDriver:
 
     ``happened`` hears every session event that the driver does not carry out itself; it returns at once. ``failed``
     hears why the path cannot go on. ``heard`` is when the first frame came, ``over`` is set when the session has ended.
+    ``trace`` gets a line for every control frame, without secrets: ``sent [LCP TermReq 2]``.
     """
 
     def __init__(
@@ -36,12 +38,14 @@ class PppDriver:
         ticker: Ticker,
         happened: Callable[[SessionEvent], None],
         failed: Callable[[str], None],
+        trace: Callable[[str], None] | None = None,
     ) -> None:
         self.over = trio.Event()
         self.heard: float | None = None
         self._session = session
         self._happened = happened
         self._failed = failed
+        self._trace = trace
         self._path: CallPath | None = None
         self._early: list[bytes] = []
         self._alarm = ticker.alarm(self._deadline_reached)
@@ -65,6 +69,8 @@ class PppDriver:
                 self._carry_out(event)
             if self._path is not None:
                 for frame in self._session.frames_to_send():
+                    if self._trace is not None:
+                        self._trace(f"sent [{log_line(frame)}]")
                     self._path.send_frame(frame)
             self._alarm.set(self._session.next_deadline())
         except Exception as error:
@@ -93,6 +99,8 @@ class PppDriver:
         now = trio.current_time()
         if self.heard is None:
             self.heard = now
+        if self._trace is not None:
+            self._trace(f"received [{log_line(frame)}]")
         if self._path is not None:
             self.do(self._session.receive_frame, frame, now)
         elif len(self._early) < EARLY_FRAMES:
@@ -108,6 +116,8 @@ class PppDriver:
         self._failed(reason)
 
     def _deadline_reached(self, now: float) -> None:
+        if self._path is not None and self._path.counters.gre_received:
+            self.do(self._session.peer_heard, self._path.counters.last_received)
         self.do(self._session.handle_timeout, now)
 
     def _carry_out(self, event: SessionEvent) -> None:

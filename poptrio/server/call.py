@@ -6,22 +6,39 @@ import trio
 from poptrio.calls import Accept, AddressLease, CallInfo
 from poptrio.datapath.base import CallPath, PathCounters
 from poptrio.errors import CauseOfEnd
-from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds
+from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
 from poptrio.server.registry import Stranger
 from poptrio.server.shared import Shared
+
+DROPS = (
+    "lost",
+    "late",
+    "duplicate",
+    "clear_text",
+    "foreign_source",
+    "no_network",
+    "undecryptable",
+    "too_big",
+    "malformed",
+    "send_failed",
+)
+"""The counters that the last line of a call has where they are not zero."""
 
 
 class Call:
     """The state of one call.
 
     ``steps`` are the seconds from its beginning to each step that it passed; ``scope`` is what its task lives in, left
-    by `end`; ``connection_stranger`` counts its control connection until somebody on it is authenticated.
+    by `end`, ``farewell`` the time that a client has to answer our goodbye, left by `client_gone`. ``cause`` is why it
+    ends, as far as anybody is told. ``id_told``: the client may have heard its Call ID. ``connection_stranger`` counts
+    its control connection until somebody on it is authenticated.
     """
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
         self.server = server
         self.info = info
         self.scope = trio.CancelScope()
+        self.farewell = trio.CancelScope()
         self.stranger = server.registry.stranger(info.peer)
         self.begun = trio.current_time()
         self.steps: dict[str, float] = {}
@@ -35,8 +52,9 @@ class Call:
         self.up_since: float | None = None
         self.network_is_up = trio.Event()
         self.accounting_started = False
+        self.id_told = False
         self.cause: CauseOfEnd | None = None
-        self.detail = ""
+        self._why = ""
         self.log = structlog.get_logger("poptrio.call").bind(call=info.call_id, peer=str(info.peer))
         self._connection_stranger = connection_stranger
 
@@ -69,37 +87,44 @@ class Call:
             steps_ms=" ".join(f"{step}={seconds * 1000:.1f}" for step, seconds in self.steps.items()),
         )
 
-    def blame(self, cause: CauseOfEnd, detail: str = "") -> None:
-        """The call is about to end for this reason; the first one counts."""
-        if self.cause is None:
-            self.cause, self.detail = cause, detail
+    def blame(self, cause: CauseOfEnd, detail: str = "", *, sentence: str = "") -> None:
+        """The call is about to end for this reason; the first one counts.
 
-    def end(self, cause: CauseOfEnd, detail: str = "") -> None:
+        ``detail`` continues the sentence of the cause; ``sentence`` takes its place. What a client chose belongs into
+        ``detail``.
+        """
+        if self.cause is not None:
+            return
+        facts = CallFacts(
+            peer=self.info.peer,
+            cause=cause,
+            detail=detail,
+            sentence=sentence,
+            gre_received=self.counters.gre_received,
+            gre_sent=self.counters.gre_sent,
+            acknowledged=self.counters.acknowledged,
+            link_up="lcp" in self.steps,
+            seconds=trio.current_time() - self.begun,
+        )
+        self.cause, self._why = refined(facts), explain(facts)
+
+    def end(self, cause: CauseOfEnd, detail: str = "", *, sentence: str = "") -> None:
         """End the call; the first cause counts. Returns at once; goodbye and release follow in the call's task."""
-        self.blame(cause, detail)
+        self.blame(cause, detail, sentence=sentence)
         self.scope.cancel()
+
+    def client_gone(self) -> None:
+        """The client has given the call up itself: there is nobody to wait for with a goodbye."""
+        self.farewell.cancel()
 
     def log_end(self) -> None:
         """The one line that every call leaves in the log, and its place in the statistics."""
         assert self.cause is not None
         counters, seconds = self.counters, trio.current_time() - self.begun
         self.server.stats.ended[self.cause] += 1
-        facts = CallFacts(
-            peer=self.info.peer,
-            cause=self.cause,
-            detail=self.detail,
-            gre_received=counters.gre_received,
-            gre_sent=counters.gre_sent,
-            acknowledged=counters.acknowledged,
-        )
-        drops = {
-            name: value
-            for name in ("lost", "late", "duplicate", "clear_text", "foreign_source", "undecryptable", "too_big")
-            if (value := getattr(counters, name))
-        }
         self.log.info(
             "call ended",
-            user=self.accept.user if self.accept else self.name,
+            user=self.accept.user if self.accept else "",
             seen_as=self.name,
             address=str(self.lease.address) if self.lease else "",
             seconds=round(seconds, 3),
@@ -107,6 +132,6 @@ class Call:
             received=human_bytes(counters.bytes_in),
             sent=human_bytes(counters.bytes_out),
             cause=self.cause.label,
-            why=explain(facts),
-            **drops,
+            why=self._why,
+            **{name: value for name in DROPS if (value := getattr(counters, name))},
         )

@@ -94,7 +94,9 @@ class _CallTask:
         # The path is open before the reply below invites the client to send LCP.
         path = call.path = call.server.datapath.open_call(endpoint, ppp.driver)
         call.counters = path.counters
+        call.id_told = True
         if not await self._control.accept_call(info.call_id):
+            call.id_told = False
             call.end(CauseOfEnd.CLIENT_HUNG_UP, "before its request was answered")
             return
         async with trio.open_nursery() as nursery:
@@ -133,7 +135,8 @@ class _CallTask:
         assert call.cause is not None
         try:
             if self._ppp is not None:
-                await self._ppp.say_goodbye(call.cause, wait=0.0 if call.cause in SILENT_ENDS else GOODBYE_WAIT)
+                with call.farewell:
+                    await self._ppp.say_goodbye(call.cause, wait=0.0 if call.cause in SILENT_ENDS else GOODBYE_WAIT)
             await self._control.end_call(call.info.call_id, call.cause)
         finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same
             await account(call, AccountingKind.STOP, trio.current_time())

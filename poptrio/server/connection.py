@@ -18,10 +18,14 @@ from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopR
 from poptrio.protocols.pptp.control import ControlConnection, Role
 from poptrio.runtime.control_stream import ControlStream, echo_identifiers
 from poptrio.server.call import Call
+from poptrio.server.call_rate import CALLS_PER_SECOND
 from poptrio.server.call_task import run_call
 from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.connection")
+
+MOST_TOO_FAST = 1000
+"""Requests for calls in one connection that came too fast; more, and it is ended: each costs time to refuse."""
 
 
 class Connection:
@@ -43,6 +47,7 @@ class Connection:
         self._wire = ControlStream(stream, self._control, self._happened)
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0
+        self._too_fast = 0
         self._no_calls: trio.Event | None = None  # at shutdown only
 
     async def run(self) -> None:
@@ -58,7 +63,8 @@ class Connection:
         await self._wire.flush()
         if not self._calls_seen and self._wire.ended is not None:
             ended = self._wire.ended
-            self._log.info("connection ended without a call", cause=ended.cause.label, why=ended.text)
+            if self._may_log("connection ended without a call"):
+                self._log.info("connection ended without a call", cause=ended.cause.label, why=ended.text)
 
     async def stop(self) -> None:
         """Shutdown: end the calls, wait for their goodbyes, then Stop-Control-Connection-Request."""
@@ -111,27 +117,38 @@ class Connection:
             case events.CallRequested():
                 self._call_requested(event)
             case events.CallEnded():
-                if event.call_id in self.calls:
-                    self.calls[event.call_id].end(CauseOfEnd.CLIENT_HUNG_UP)
+                if (call := self.calls.get(event.call_id)) is not None:
+                    call.end(CauseOfEnd.CLIENT_HUNG_UP)
+                    call.client_gone()
             case events.LinkInfoReceived():
                 self._log.debug("set-link-info", call=event.call_id, accm=f"{event.send_accm:08x}")
             case events.WanErrorsReceived():
-                self._log.warning("wan-error-notify", call=event.call_id, errors=str(event))
+                if self._may_log("wan-error-notify"):
+                    self._log.warning("wan-error-notify", call=event.call_id, errors=str(event))
             case events.CallNotAccepted():
-                why = f"a client may only send Outgoing-Call-Request, not {event.message.name}"
-                self._log.warning("call refused", why=why)
+                self._call_refused(f"a client may only send Outgoing-Call-Request, not {event.message.name}")
             case events.ConnectionEnded():
-                self._end_calls(event.cause, event.text)
+                for call in list(self.calls.values()):
+                    call.end(event.cause, sentence=event.text)
+                    call.client_gone()
             case _:  # RoundTrip, and what only a client hears
                 pass
 
     def _call_requested(self, request: events.CallRequested) -> None:
-        registry = self.server.registry
-        why = "the server is stopping" if self.server.stopping else registry.refuse_call(self.peer)
-        call_id = None if why else registry.call_ids.take(trio.current_time())
+        registry, now = self.server.registry, trio.current_time()
+        if registry.too_fast(self.peer, now):
+            why: str | None = f"more than {CALLS_PER_SECOND:.0f} calls a second from this address"
+            self._too_fast += 1
+            if self._too_fast == MOST_TOO_FAST:
+                self._control.stop(
+                    StopReason.NONE, now, CauseOfEnd.PROTOCOL_ERROR, "the client asks for too many calls"
+                )
+                return
+        else:
+            why = "the server is stopping" if self.server.stopping else registry.refuse_call(self.peer)
+        call_id = None if why else registry.call_ids.take(now)
         if call_id is None or self._nursery is None:
-            self.server.stats.refused += 1
-            self._log.warning("call refused", why=why or "no Call ID is free")
+            self._call_refused(why or "no Call ID is free")
             self._control.refuse_call(request, OutgoingCallResult.GENERAL_ERROR, GeneralError.NO_RESOURCE)
             return
         call = Call(self.server, self._call_info(request, call_id), self.stranger)
@@ -140,6 +157,15 @@ class Connection:
         self._unanswered[call_id] = request
         registry.add(call)
         self._nursery.start_soon(run_call, call, self)
+
+    def _call_refused(self, why: str) -> None:
+        self.server.stats.refused += 1
+        if self._may_log("call refused"):
+            self._log.warning("call refused", why=why)
+
+    def _may_log(self, kind: str) -> bool:
+        """Whether one more line that strangers can cause is not too many."""
+        return self.server.log_limit.allows(kind)
 
     def _call_info(self, request: events.CallRequested, call_id: int) -> CallInfo:
         started = self.started

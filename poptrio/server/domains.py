@@ -31,6 +31,10 @@ class DomainRule:
         return replace(request, username=f"{domain}\\{user}", domain=domain)
 
 
+LONGEST_NAME = 256
+"""Characters of a name in a log line: as many as an account name can have (RFC 2759 §4)."""
+
+
 def seen_and_used(request: AuthRequest) -> str:
     """The user for a log: the name as the client sent it, and the one looked up where that is another."""
     seen, used = _printable(request.name), _printable(request.username)
@@ -39,4 +43,5 @@ def seen_and_used(request: AuthRequest) -> str:
 
 def _printable(name: str) -> str:
     """``name`` with everything escaped that could break a log line or is not UTF-8."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:LONGEST_NAME])
+    return shown if len(name) <= LONGEST_NAME else f"{shown}…"

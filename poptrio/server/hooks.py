@@ -19,11 +19,21 @@ import trio
 
 from poptrio.calls import Accept, AccountingRecord, AddressLease, AuthRequest, CallInfo, Reject, ServerInfo
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
-from poptrio.server.plugins import Plugin, load_plugins, nearest
+from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
 from poptrio.verify import reject_unknown
 
 AUTHENTICATE = "poptrio_authenticate"
 ALLOCATE_ADDRESS = "poptrio_allocate_address"
+
+CAUSES_OF_REJECT = {
+    646: CauseOfEnd.RESTRICTED_HOURS,
+    647: CauseOfEnd.ACCOUNT_DISABLED,
+    648: CauseOfEnd.PASSWORD_EXPIRED,
+    649: CauseOfEnd.NO_DIAL_IN_PERMISSION,
+    691: CauseOfEnd.AUTHENTICATION_FAILED,
+    709: CauseOfEnd.CHANGING_PASSWORD_FAILED,
+}
+"""Why a call ends, by the code of the `Reject` that ends it (RFC 2759 §6); any other is an authentication failure."""
 
 log = structlog.get_logger()
 
@@ -33,7 +43,7 @@ class Answer:
     """What became of one authentication attempt; ``plugin`` is empty when none knew the user.
 
     ``cause`` is why the call ends if it ends by this: None for an `Accept`, for a `Reject` either
-    ``AUTHENTICATION_FAILED``, or ``AUTHENTICATION_UNAVAILABLE`` when a plugin failed instead of answering.
+    one of `CAUSES_OF_REJECT`, or ``AUTHENTICATION_UNAVAILABLE`` when a plugin failed instead of answering.
     """
 
     decision: Accept | Reject
@@ -116,7 +126,9 @@ class Hooks:
         if first is None:
             return Answer(reject_unknown(request), "", CauseOfEnd.AUTHENTICATION_FAILED)
         plugin, decision = first
-        return Answer(decision, plugin, CauseOfEnd.AUTHENTICATION_FAILED if isinstance(decision, Reject) else None)
+        if isinstance(decision, Reject):
+            return Answer(decision, plugin, CAUSES_OF_REJECT.get(decision.code, CauseOfEnd.AUTHENTICATION_FAILED))
+        return Answer(decision, plugin, None)
 
     async def allocate_address(self, call: CallInfo, accept: Accept) -> AddressLease | NoAddress:
         """Ask for an inner address; the first answer counts. Never raises anything but Trio's own.
@@ -152,7 +164,8 @@ class Hooks:
             begun = time.perf_counter()
             try:
                 reason = plugin.call(hook, {"peer": peer})
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 log.exception("plugin failed", plugin=plugin.name, hook=hook, peer=str(peer))
                 self._print_trace(str(peer), plugin, hook, begun, error)
                 return f"plugin {plugin.name} failed"
@@ -162,7 +175,7 @@ class Hooks:
             if isinstance(reason, str):
                 return reason or f"plugin {plugin.name} gave no reason"
             log.error("plugin answered with a wrong type", plugin=plugin.name, hook=hook, type=type(reason).__name__)
-            return f"plugin {plugin.name} failed"
+            return _wrong_type(plugin, hook, reason)
         return None
 
     def reload(self) -> None:
@@ -171,7 +184,8 @@ class Hooks:
         for plugin in self._with(hook):
             try:
                 plugin.call(hook, {})
-            except Exception:
+            except BaseException as error:
+                pass_on(error)
                 log.exception("plugin failed", plugin=plugin.name, hook=hook)
 
     def _with(self, hook: str) -> Iterator[Plugin]:
@@ -197,7 +211,8 @@ class Hooks:
             except trio.TooSlowError:
                 log.error("plugin too slow", **known, seconds=self._timeout, exc_info=True)
                 raise _PluginFailed(plugin.name, f"plugin {plugin.name} did not answer in time") from None
-            except Exception as error:
+            except BaseException as error:
+                pass_on(error)
                 log.exception("plugin failed", **known)
                 sentence = f"plugin {plugin.name} failed with {type(error).__name__}; the traceback is in the log"
                 raise _PluginFailed(plugin.name, sentence) from None
@@ -205,8 +220,7 @@ class Hooks:
                 continue
             if not isinstance(answer, types):
                 log.error("plugin answered with a wrong type", **known, type=type(answer).__name__)
-                sentence = f"plugin {plugin.name} answered with a {type(answer).__name__}, which is no answer to {hook}"
-                raise _PluginFailed(plugin.name, sentence)
+                raise _PluginFailed(plugin.name, _wrong_type(plugin, hook, answer))
             return plugin.name, answer
         return None
 
@@ -229,7 +243,8 @@ class Hooks:
         session = record.call.session_id
         try:
             await self._ask(plugin, hook, session, {"record": record})
-        except Exception:
+        except BaseException as error:
+            pass_on(error)
             log.exception("plugin failed", plugin=plugin.name, hook=hook, session=session, kind=record.kind.value)
 
     def _print_trace(self, subject: str, plugin: Plugin, hook: str, begun: float, answer: object) -> None:
@@ -262,7 +277,8 @@ class _ReleaseOnce:
             return
         try:
             lease.release()
-        except Exception:
+        except BaseException as error:
+            pass_on(error)
             log.exception("plugin failed", plugin=self._plugin, hook="release", address=str(lease.address))
 
 
@@ -274,10 +290,15 @@ async def _enter_lifespan(stack: AsyncExitStack, plugin: Plugin, arguments: Mapp
             await stack.enter_async_context(context)
     except ConfigError as error:
         return list(error.faults)
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         log.exception("plugin failed", plugin=plugin.name, hook="poptrio_lifespan")
         return [ConfigFault(f"plugin {plugin.name}", f"it cannot start: {type(error).__name__}: {error}")]
     return []
+
+
+def _wrong_type(plugin: Plugin, hook: str, answer: object) -> str:
+    return f"plugin {plugin.name} answered with a {type(answer).__name__}, which is no answer to {hook}"
 
 
 def _traced(answer: object) -> str:

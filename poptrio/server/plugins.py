@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
+import trio
 
 from poptrio import hookspecs
 from poptrio.errors import ConfigError, ConfigFault
@@ -86,8 +87,8 @@ def _entry_point(name: str, place: str, installed: Mapping[str, list[EntryPoint]
     if candidates:
         rivals = ", ".join(sorted(candidate.dist.name if candidate.dist else "?" for candidate in candidates))
         raise ConfigError(ConfigFault(place, f'several distributions offer a plugin "{name}": {rivals}; keep one'))
-    known = f"installed are {', '.join(sorted(installed))}" if installed else "none is installed"
-    raise ConfigError(ConfigFault(place, f'no plugin "{name}" is installed{nearest(name, installed)}; {known}'))
+    known = f"installed are {', '.join(sorted(installed))}" if installed else "none is"
+    raise ConfigError(ConfigFault(place, f'no plugin "{name}" is installed ({known}){nearest(name, installed)}'))
 
 
 def _plugin_object(name: str, source: object) -> object:
@@ -95,7 +96,8 @@ def _plugin_object(name: str, source: object) -> object:
     try:
         found = source.load() if isinstance(source, EntryPoint) else source
         return found() if isinstance(found, type) else found
-    except Exception as error:
+    except BaseException as error:
+        pass_on(error)
         sentence = f"it cannot be loaded: {type(error).__name__}: {error}"
         raise ConfigError(ConfigFault(f"plugin {name}", sentence)) from error
 
@@ -137,6 +139,17 @@ def _flaws_of_signature(hook: str, function: object) -> Iterator[str]:
         elif parameter.name not in offered and not has_default and parameter.kind in (*_PASSED, parameter.KEYWORD_ONLY):
             known = ", ".join(offered) or "none"
             yield f"{hook} has no argument {parameter.name}{nearest(parameter.name, offered)}; there are: {known}"
+
+
+def pass_on(error: BaseException) -> None:
+    """Raise what a plugin may not keep to itself, cancellation and Ctrl-C; all else that its code raises is a failure.
+
+    ``SystemExit`` too: a library that calls ``sys.exit`` shall not stop the server.
+    """
+    if isinstance(error, (trio.Cancelled, KeyboardInterrupt)):
+        raise error
+    if isinstance(error, BaseExceptionGroup) and (rest := error.subgroup((trio.Cancelled, KeyboardInterrupt))):
+        raise rest
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

@@ -3,7 +3,8 @@
 Negotiation itself runs in `runtime.ppp_driver`, at once; this task sleeps until a plugin must be asked.
 """
 
-from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -20,6 +21,8 @@ from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.server.call import Call
 from poptrio.server.domains import seen_and_used
+from poptrio.server.hooks import Answer
+from poptrio.server.throttle import TooManyAttempts
 
 
 class PppTask:
@@ -28,8 +31,9 @@ class PppTask:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._session = ServerSession(call.server.session_settings, call.server.random)
-        self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
-        self._questions: deque[AuthRequest] = deque()
+        trace = self._trace if call.server.config.log.level == "debug" else None
+        self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed, trace)
+        self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
         self._wake = trio.Event()
         self._encrypted = False
 
@@ -39,8 +43,8 @@ class PppTask:
         while not self.driver.over.is_set():
             await self._wake.wait()
             self._wake = trio.Event()
-            while self._questions:
-                request = self._questions.popleft()
+            while (request := self._question) is not None:
+                self._question = None
                 if self._session.awaits(request):  # not when LCP was negotiated again while another was asked
                     await self._authenticate(request)
 
@@ -52,7 +56,10 @@ class PppTask:
     # What happened, at once.
 
     def _path_failed(self, reason: str) -> None:
-        self._call.end(CauseOfEnd.INTERNAL_ERROR, reason)
+        self._call.end(CauseOfEnd.DATA_PATH_FAILED, reason)
+
+    def _trace(self, line: str) -> None:
+        self._call.log.debug("ppp packet", packet=line)
 
     def _happened(self, event: SessionEvent) -> None:
         call = self._call
@@ -61,7 +68,7 @@ class PppTask:
                 call.passed("lcp")
                 call.authentication = event.authentication.label if event.authentication else ""
             case events.AuthenticationNeeded():
-                self._questions.append(event.request)
+                self._question = event.request
                 self._wake.set()
             case events.Authenticated():
                 call.passed("authentication")
@@ -106,23 +113,45 @@ class PppTask:
     # Questions to plugins.
 
     async def _authenticate(self, request: AuthRequest) -> None:
-        """Ask who is calling, after the delay that earlier failures have earned; then ask for an address."""
+        """Ask who is calling, in turn where earlier attempts have failed; then ask for an address."""
         call, server = self._call, self._call.server
         request_used = server.domain_rule.apply(request)
         call.name = seen_and_used(request_used)
-        keys = (f"address {call.info.peer}", f"user {request_used.username.casefold()}")
-        with server.throttle.attempt(*keys, now=trio.current_time()) as delay:
-            if delay:
-                call.log.debug("authentication delayed", seconds=delay, user=call.name)
-                await trio.sleep(delay)
-            answer = await server.hooks.authenticate(call.info, request_used)
+        if call.accept is not None:  # a later challenge: a user whom others guess at shall not lose a call by it
+            answer = await self._judge(request, request_used)
+        else:
+            try:
+                async with self._turn(request_used):
+                    answer = await self._judge(request, request_used)
+            except TooManyAttempts as error:
+                reject = Reject(reason=f"throttled: its turn would have come in {error}; no plugin was asked")
+                self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
+                return
         if isinstance(answer.decision, Reject):
-            if answer.cause is CauseOfEnd.AUTHENTICATION_FAILED:
-                server.throttle.failed(*keys, now=trio.current_time())
             self._refuse(request, answer.decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
         elif self._session.awaits(request):
-            server.throttle.succeeded(*keys)
             await self._accept(request, answer.decision)
+
+    @asynccontextmanager
+    async def _turn(self, request: AuthRequest) -> AsyncIterator[None]:
+        """The throttle's, with a line in the log for who had to wait. Raises `TooManyAttempts`."""
+        call, begun = self._call, trio.current_time()
+        async with call.server.throttle.attempt(call.info.peer, request.username):
+            if waited := trio.current_time() - begun:
+                call.log.debug("authentication delayed", seconds=waited, seen_as=call.name)
+            yield
+
+    async def _judge(self, request: AuthRequest, request_used: AuthRequest) -> Answer:
+        """Ask the plugins, and let the throttle know, while the attempt still has its turn."""
+        call, throttle = self._call, self._call.server.throttle
+        answer = await call.server.hooks.authenticate(call.info, request_used)
+        who = call.info.peer, request_used.username
+        if isinstance(answer.decision, Accept):
+            if self._session.awaits(request):
+                throttle.succeeded(*who)
+        elif answer.cause is not CauseOfEnd.AUTHENTICATION_UNAVAILABLE:
+            throttle.failed(*who)
+        return answer
 
     def _refuse(self, request: AuthRequest, reject: Reject, cause: CauseOfEnd) -> None:
         detail = f"{self._call.name or 'no name'}: {reject.reason}"
@@ -149,7 +178,7 @@ class PppTask:
         answer = await call.server.hooks.allocate_address(call.info, accept)
         now = trio.current_time()
         if isinstance(answer, NoAddress):
-            self.driver.do(self._session.terminate, CauseOfEnd.ADDRESS_UNAVAILABLE, str(answer), now)
+            self.driver.do(self._session.no_address, str(answer), now)
             return
         call.lease = answer
         dns = config.ppp.dns if accept.dns is None else accept.dns

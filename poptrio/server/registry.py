@@ -6,45 +6,57 @@ a call that is not his, and rest after use, so that stragglers of an ended call 
 """
 
 import random
+from array import array
 from collections import Counter, deque
 from ipaddress import IPv4Address
 from typing import Protocol
 
 from poptrio.calls import CallInfo
 from poptrio.config.sections import Server as ServerLimits
+from poptrio.server.call_rate import CallRate
 
 CALL_ID_REST = 60.0
 """Seconds before a Call ID is used again: more than GRE packets live in any network."""
 
 
 class Registered(Protocol):
-    """What the registry knows of a call."""
+    """What the registry knows of a call; ``id_told``: its client may have heard its Call ID."""
 
     info: CallInfo
+    id_told: bool
 
 
 class CallIds:
-    """Hands out 16-bit Call IDs. ``randomness`` is the system's unless a test says otherwise."""
+    """Hands out 16-bit Call IDs, each in the same time however few are left.
+
+    ``randomness`` is the system's unless a test says otherwise; ``in_use`` are those that calls have.
+    """
 
     def __init__(self, randomness: random.Random | None = None) -> None:
+        self.in_use: set[int] = set()
         self._random = randomness or random.SystemRandom()
-        self._taken: set[int] = set()
+        self._free = array("H", range(1, 0x10000))
         self._resting: deque[tuple[float, int]] = deque()
 
     def take(self, now: float) -> int | None:
         """A Call ID that is free and rested, or None when there is none."""
         while self._resting and self._resting[0][0] <= now:
-            self._taken.discard(self._resting.popleft()[1])
-        if len(self._taken) >= 0xFFFF:
+            self._free.append(self._resting.popleft()[1])
+        if not self._free:
             return None
-        while (call_id := self._random.randint(1, 0xFFFF)) in self._taken:
-            pass
-        self._taken.add(call_id)
+        drawn = self._random.randrange(len(self._free))
+        self._free[drawn], self._free[-1] = self._free[-1], self._free[drawn]
+        call_id = self._free.pop()
+        self.in_use.add(call_id)
         return call_id
 
-    def give_back(self, call_id: int, now: float) -> None:
-        """Let a Call ID rest."""
-        self._resting.append((now + CALL_ID_REST, call_id))
+    def give_back(self, call_id: int, now: float, *, told: bool = True) -> None:
+        """Let a Call ID rest, unless the client was never told of it: then no straggler can carry it."""
+        self.in_use.discard(call_id)
+        if told:
+            self._resting.append((now + CALL_ID_REST, call_id))
+        else:
+            self._free.append(call_id)
 
 
 class Registry:
@@ -57,6 +69,7 @@ class Registry:
         self._calls_of: Counter[IPv4Address] = Counter()
         self._strangers_of: Counter[IPv4Address] = Counter()
         self._strangers = 0
+        self._rate = CallRate()
 
     def refuse_stranger(self, peer: IPv4Address) -> str | None:
         """Why one more unauthenticated connection or call from ``peer`` is too many, or None."""
@@ -68,6 +81,10 @@ class Registry:
                 "(server.max_unauthenticated_per_address)"
             )
         return None
+
+    def too_fast(self, peer: IPv4Address, now: float) -> bool:
+        """Count one more request for a call; whether ``peer`` asks for them too fast."""
+        return not self._rate.take(peer, now)
 
     def refuse_call(self, peer: IPv4Address) -> str | None:
         """Why one more call from ``peer`` is too many, or None."""
@@ -97,7 +114,7 @@ class Registry:
     def remove(self, call: Registered, now: float) -> None:
         """The call is over; its Call ID rests."""
         del self.calls[call.info.call_id]
-        self.call_ids.give_back(call.info.call_id, now)
+        self.call_ids.give_back(call.info.call_id, now, told=call.id_told)
         self._calls_of[call.info.peer] -= 1
         if not self._calls_of[call.info.peer]:
             del self._calls_of[call.info.peer]

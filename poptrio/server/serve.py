@@ -7,6 +7,7 @@ serve
 └─ Server.run                 ticker, connections, calls
 """
 
+import errno
 import functools
 import gc
 import signal
@@ -109,7 +110,7 @@ async def listening(config: Config) -> AsyncIterator[list[trio.SocketListener]]:
             try:
                 listeners += await trio.open_tcp_listeners(listen.port, host=host, backlog=LISTEN_BACKLOG)
             except OSError as error:
-                why = f"{listen} cannot be listened on: {error.strerror}; `poptrio check` says who holds a port"
+                why = f"{listen} cannot be listened on: {error.strerror}{_remedy(error)}"
                 faults.append(ConfigFault("server.listen", why))
         if faults:
             raise ConfigError(*faults)
@@ -117,3 +118,11 @@ async def listening(config: Config) -> AsyncIterator[list[trio.SocketListener]]:
     finally:
         for listener in listeners:
             listener.socket.close()
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "; `poptrio check` says who holds the port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "; it is no address of this machine: name one of its own, or 0.0.0.0"
+    return ""

@@ -60,6 +60,7 @@ class Server(Shared):
         async with trio.open_nursery() as plumbing:
             plumbing.start_soon(self.ticker.run)
             plumbing.start_soon(self._end_grace)
+            plumbing.start_soon(self.log_limit.run)
             with self._running:
                 await self._serve(listeners, task_status)
             plumbing.cancel_scope.cancel()
@@ -93,7 +94,8 @@ class Server(Shared):
         why = why or self.hooks.admit(peer)
         if why is not None:
             self.stats.refused += 1
-            log.warning("connection refused", peer=str(peer), why=why)
+            if self.log_limit.allows("connection refused"):
+                log.warning("connection refused", peer=str(peer), why=why)
             await trio.aclose_forcefully(stream)
             return
         connection = Connection(self, stream, peer, local)

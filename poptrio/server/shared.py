@@ -11,6 +11,7 @@ import trio
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath
 from poptrio.errors import CauseOfEnd
+from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.domains import DomainRule
@@ -55,6 +56,7 @@ class Shared:
         self.session_settings = session_settings(config)
         self.control_settings = control_settings(config)
         self.stats = Stats()
+        self.log_limit = LogLimit()
         self.stopping = False
         self._impatient = False
         self._goodbyes: set[trio.CancelScope] = set()

@@ -14,10 +14,9 @@ TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call_task", "popt
 def leftovers(server: Server, datapath: MemoryDataPath) -> list[str]:
     """Everything of calls and connections that still exists, a line for each kind; empty when all have ended well."""
     registry, ticker = server.registry, server.ticker
-    resting = {call_id for _, call_id in registry.call_ids._resting}
     found = {
         "calls": list(registry.calls),
-        "Call IDs": sorted(registry.call_ids._taken - resting),
+        "Call IDs": sorted(registry.call_ids.in_use),
         "calls by address": dict(registry._calls_of),
         "strangers": registry._strangers,
         "strangers by address": dict(registry._strangers_of),

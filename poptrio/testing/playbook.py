@@ -4,16 +4,17 @@
     server.start()
     assert server.hear("LCP ConfReq 1 <magic 0a0b0c0d>")[-1] == "LCP ConfAck 1 <magic 0a0b0c0d>"
 
-Lines are those of `ppp_notation`.
+Lines are those of `protocols.ppp.notation`.
 """
 
 import math
 from collections.abc import Callable
 from typing import TypeVar
 
+from poptrio.protocols.ppp.notation import line_from_frame
 from poptrio.protocols.ppp.session import PppSession
 from poptrio.protocols.ppp.session_events import SessionEnded, SessionEvent
-from poptrio.testing.ppp_notation import frame_from_line, line_from_frame
+from poptrio.testing.ppp_notation import frame_from_line
 
 _Event = TypeVar("_Event")
 

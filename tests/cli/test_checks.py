@@ -148,11 +148,30 @@ def test_a_running_poptrio_is_no_fault(root: FakeRoot):
 def test_other_readers_of_gre_are_named(root: FakeRoot):
     root.sockets("raw", ("00000000:0001", "07", 78), ("00000000:002F", "07", 77))
     root.process(11, "ping", "ping", 78)
-    assert only(checks.gre_sockets(root.machine)).level is Level.OK
+    hidden = only(checks.gre_sockets(root.machine))
+    assert hidden.level is Level.WARNING
+    assert hidden.sentence == "GRE packets are also read by a process that only root can see"
     root.process(12, "pptpctrl", "pptpctrl", 77)
     finding = only(checks.gre_sockets(root.machine))
     assert finding.level is Level.WARNING
     assert finding.sentence == "GRE packets are also read by pptpctrl (process 12)"
+
+
+def test_no_other_reader_of_gre(root: FakeRoot):
+    root.sockets("raw", ("00000000:0001", "07", 78), ("00000000:002F", "07", 77))
+    root.process(12, "python3", "python3 /usr/bin/poptrio run", 77)
+    assert only(checks.gre_sockets(root.machine)).level is Level.OK
+
+
+def test_file_descriptors_limit_the_calls():
+    config = Config.parse("[server]\nmax_calls = 1000\nmax_unauthenticated = 100")
+    assert only(checks.descriptors(config, 1200)).level is Level.OK
+    finding = only(checks.descriptors(config, 1199))
+    assert finding.level is Level.WARNING
+    assert finding.sentence.startswith(
+        "1199 file descriptors are too few for server.max_calls = 1000, which needs 1200"
+    )
+    assert "LimitNOFILE" in finding.remedy
 
 
 def test_listen_addresses_must_be_local():

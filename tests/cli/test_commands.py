@@ -3,6 +3,7 @@
 import json
 import re
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,29 @@ def test_a_bad_configuration_is_reported_whole_and_is_exit_code_2(command: str, 
         f"{path}:2: ppp.mtu: 1 is too little; it must be at least 576",
         f'{path}:4: server.max_cals: unknown key; did you mean "max_calls"?',
     ]
+
+
+@pytest.mark.parametrize("command", ["check", "plugins"])
+def test_faults_as_json(command: str, tmp_path: Path):
+    path = tmp_path / "config.toml"
+    path.write_text("[ppp]\nmtu = 1\n")
+    result = poptrio(command, path, "--json")
+    assert result.exit_code == 2
+    fault = {"place": f"{path}:2", "message": "ppp.mtu: 1 is too little; it must be at least 576"}
+    assert json.loads(result.stdout) == {"faults": [fault]}
+
+
+def test_a_plugin_that_is_not_installed_as_json(config: Path):
+    config.write_text('[authentication]\nplugins = ["chap-secret"]\n')
+    result = poptrio("plugins", config, "--json")
+    assert result.exit_code == 2
+    assert len(json.loads(result.stdout)["faults"]) == 1
+
+
+def test_a_plugin_without_keys_does_not_list_them(config: Path):
+    config.write_text(config.read_text() + "[plugins.ip-pool]\nsize = 3\n")
+    result = poptrio("check", config)
+    assert "plugins.ip-pool.size: unknown table or key; there are none here" in result.stdout
 
 
 def test_plugins_are_shown_in_order(config: Path):
@@ -132,8 +156,20 @@ def test_two_files_have_different_passwords(tmp_path: Path):
     assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()
 
 
-@pytest.mark.parametrize("user", ["", "two words", 'quo"te', "new\nline"])
+def test_secrets_init_says_how_this_poptrio_is_called(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    program = tmp_path / "some where" / "poptrio"
+    monkeypatch.setattr("sys.argv", [str(program), "secrets", "init"])
+    assert f"\n  '{program}' dial " in poptrio("secrets", "init", tmp_path / "one").stdout
+    program.parent.mkdir()
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert "\n  poptrio dial " in poptrio("secrets", "init", tmp_path / "two").stdout
+    monkeypatch.setattr("sys.argv", ["/some/where/__main__.py"])
+    assert f"\n  {sys.executable} -m poptrio dial " in poptrio("secrets", "init", tmp_path / "three").stdout
+
+
+@pytest.mark.parametrize("user", ["", "-x", "two words", 'quo"te', "new\nline"])
 def test_secrets_init_refuses_names_that_would_need_quoting(tmp_path: Path, user: str):
     file = tmp_path / "chap-secrets"
-    assert poptrio("secrets", "init", file, "--user", user).exit_code == 2
+    assert poptrio("secrets", "init", file, f"--user={user}").exit_code == 2
     assert not file.exists()

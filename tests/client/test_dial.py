@@ -1,12 +1,16 @@
 """Our own client against our own server in memory: each step passes or fails in its own words."""
 
+from dataclasses import replace
+from ipaddress import IPv4Address, IPv4Network
+
 import pytest
 import trio
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair
 
-from poptrio.client.dial import Caller, DialSettings, dial
-from poptrio.client.steps import Step
+from poptrio.calls import AddressLease, Reject
+from poptrio.client.dial import GOODBYE_WAIT, INTERRUPTED, Caller, DialSettings, dial
+from poptrio.client.steps import DialOutcome, Step
 from poptrio.datapath.memory import MemoryNetwork
 from poptrio.errors import NoAddress
 from poptrio.hookspecs import hookimpl
@@ -109,7 +113,8 @@ async def test_a_probe_hangs_up_at_once(report, autojump_clock):
 async def test_the_server_ends_a_call_that_is_up(report, autojump_clock):
     async with memory_server("[ppp]\nsession_timeout = 60.0") as memory:
         outcome = await dial_in_memory(memory, report, stay)
-        assert (outcome.reached, outcome.why) == (True, "the server hung up")
+        why = "the server ended the call: session-timeout: the session timeout was reached"
+        assert (outcome.reached, outcome.why) == (True, why)
         assert trio.current_time() == 60
 
 
@@ -142,7 +147,7 @@ FAILURES = {
         '[ppp]\nauthentication = ["chap-md5"]\nencryption = "refuse"',
         {},
         Step.LCP,
-        "the server wants an authentication protocol that is not allowed here",
+        "the server ended the call: authentication-not-agreed: the client accepts none of the configured",
     ),
     "no encryption": (
         '[ppp]\nencryption = "refuse"',
@@ -188,6 +193,135 @@ async def test_no_address(report, autojump_clock):
         await dial_in_memory(memory, report)
         assert report.failure().step is Step.ADDRESSES
         assert report.failure().seconds == 0.5
+        assert report.failure().detail.startswith("the server ended the call: address-unavailable")
+
+
+class FullPool:
+    @hookimpl
+    async def poptrio_allocate_address(self):
+        raise NoAddress("all gone")
+
+
+async def test_a_full_pool_is_no_matter_of_encryption(report, autojump_clock):
+    """Whatever was not negotiated when the server hung up: its Call-Disconnect-Notify says what was wrong."""
+    async with memory_server(plugins=[FullPool()]) as memory:
+        await dial_in_memory(memory, report)
+        assert report.failure().step is Step.ADDRESSES
+        assert report.failure().detail.startswith("the server ended the call: address-unavailable")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        (646, "the server refuses this user at this time of day: E=646"),
+        (647, "the server says that the account is disabled: E=647"),
+        (648, "the server says that the password has expired: E=648"),
+        (649, "the server does not permit this user to dial in: E=649"),
+        (691, "the server refuses user name or password: E=691"),
+        (709, "the server could not change the password: E=709"),
+        (12345, "authentication failed: E=12345"),
+    ],
+)
+async def test_every_number_of_a_refusal_in_its_own_words(code, why, report, autojump_clock):
+    class Refuses:
+        @hookimpl
+        async def poptrio_authenticate(self):
+            return Reject(reason="no", code=code)
+
+    async with memory_server(plugins=[Refuses()]) as memory:
+        await dial_in_memory(memory, report)
+        assert report.failure().step is Step.AUTHENTICATION
+        assert report.failure().detail.startswith(why)
+
+
+class RefusingPath:
+    """A data path whose kernel refuses the address or a route."""
+
+    def __init__(self, datapath):
+        self._datapath = datapath
+
+    def open_call(self, endpoint, owner):
+        self._path = self._datapath.open_call(endpoint, owner)
+        self._owner = owner
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self._path, name)
+
+    def open_network(self, network):
+        self._owner.path_failed("poptrio-dial: route 10.90.0.1/32 was refused")
+
+
+async def test_a_route_that_the_kernel_refuses_fails_once_and_hangs_up(report, autojump_clock):
+    async with memory_server() as memory:
+        ours, theirs = memory_stream_pair()
+        await memory._listener.connected.send(MemoryLine(theirs, CLIENT_ADDRESS, SERVER_ADDRESS))
+        async with ours:
+            datapath = RefusingPath(memory.network.client())
+            outcome = await caller(ours, datapath, report, settings()).run(stay)
+        assert outcome == DialOutcome(False, "poptrio-dial: route 10.90.0.1/32 was refused")
+        assert report.failure().step is Step.ADDRESSES
+        assert report.passed() == list(Step)[:-1]
+        await trio.sleep(1)
+        assert memory.leftovers() == []
+
+
+async def test_a_route_around_the_server_is_refused(report, autojump_clock):
+    async with memory_server() as memory:
+        ours, theirs = memory_stream_pair()
+        await memory._listener.connected.send(MemoryLine(theirs, CLIENT_ADDRESS, SERVER_ADDRESS))
+        around = replace(settings(), routes=(IPv4Network("192.0.2.0/24"),))
+        async with ours:
+            outcome = await caller(ours, memory.network.client(), report, around).run(stay)
+        assert not outcome.reached
+        assert report.failure().step is Step.ADDRESSES
+        assert "the route 192.0.2.0/24 holds 192.0.2.1, the server itself" in outcome.why
+
+
+@pytest.mark.parametrize(("after", "outcome"), [(5.0, (True, "hung up")), (0.2, (False, INTERRUPTED))])
+async def test_it_hangs_up_when_it_is_told_to(after, outcome, report, log_of_ends, autojump_clock):
+    class Slow:
+        @hookimpl
+        async def poptrio_allocate_address(self):
+            await trio.sleep(1.0)
+            return AddressLease(IPv4Address("10.90.0.9"), "alice", lambda: None)
+
+    stop = trio.Event()
+    async with memory_server(plugins=[Slow()]) as memory:
+        ours, theirs = memory_stream_pair()
+        await memory._listener.connected.send(MemoryLine(theirs, CLIENT_ADDRESS, SERVER_ADDRESS))
+        async with trio.open_nursery() as nursery, ours:
+
+            @nursery.start_soon
+            async def tell():
+                await trio.sleep(after)
+                stop.set()
+
+            ended = await caller(ours, memory.network.client(), report, settings()).run(stay, stop)
+        assert (ended.reached, ended.why) == outcome
+        assert all(step.passed for step in report)
+        assert trio.current_time() <= after + GOODBYE_WAIT
+        await trio.sleep(2)
+        assert memory.leftovers() == []
+    assert "the client hung up" in log_of_ends()[0]
+
+
+async def test_interrupted_while_tcp_connects(report, autojump_clock, monkeypatch):
+    async def connects(*args, **kwargs):
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", connects)
+    stop = trio.Event()
+    stop.set()
+    outcome = await dial(settings(), report.append, stop=stop)
+    assert outcome == DialOutcome(False, INTERRUPTED)
+    assert report == []
+
+
+async def test_an_address_of_ipv6_is_not_connected_to(report):
+    outcome = await dial(replace(settings(), host="::1"), report.append)
+    assert report.failure().step is Step.TCP
+    assert not outcome.reached
 
 
 async def test_no_gre_at_all(report, autojump_clock):
@@ -226,9 +360,19 @@ def log_of_ends():
 
 
 async def test_a_failed_step_is_reported_when_it_fails_not_after_the_goodbye(report, autojump_clock):
-    async with memory_server("[ppp]\nestablish_timeout = 60.0", link=Blocked(to_client=True)) as memory:
+    link = Blocked(to_server=True, to_client=True)
+
+    class CutsTheLine:
+        @hookimpl
+        async def poptrio_authenticate(self):
+            link.open = dict.fromkeys(link.open, False)
+            await trio.sleep_forever()
+
+    config = "[authentication]\ntimeout = 60.0"
+    async with memory_server(config, link=link, plugins=[CutsTheLine()]) as memory:
         outcome = await dial_in_memory(memory, report)
         assert not outcome.reached
+        assert report.failure().step is Step.AUTHENTICATION
         assert report.failure().seconds + 1 <= trio.current_time()  # it has waited for a Terminate-Ack
 
 

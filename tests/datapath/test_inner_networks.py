@@ -148,3 +148,20 @@ def test_a_refused_route_leaves_the_books_in_order(kernel, routes):
         routes.replace("two", nets("192.168.0.0/24", "192.168.1.0/24", "192.168.2.0/24"))
     routes.replace("two", ())
     assert kernel.routes == nets("192.168.2.0/24")
+
+
+def test_routes_that_have_gone_are_restored():
+    there = set()
+
+    def add(network):
+        if network in there:
+            raise FileExistsError(errno.EEXIST, "there is one already")
+        there.add(network)
+
+    routes = KernelRoutes(nets("10.90.0.0/24"), add, there.remove)
+    routes.add_standing()
+    routes.replace("call", nets("10.90.0.2/32", "192.168.7.0/24"))
+    assert routes.restore() == []
+    there.clear()
+    assert routes.restore() == nets("10.90.0.0/24", "192.168.7.0/24")
+    assert there == set(nets("10.90.0.0/24", "192.168.7.0/24"))

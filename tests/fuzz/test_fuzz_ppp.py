@@ -96,10 +96,20 @@ PACKETS = st.builds(
     st.integers(0, 6) | st.integers(0, 255),
     st.binary(max_size=40),
 )
+LARGE = st.builds(
+    lambda protocol, code, piece, size: build_frame(protocol, Packet(code, 1, (piece * size)[:size]).encode()),
+    st.sampled_from([Protocol.LCP, Protocol.CHAP, Protocol.PAP, Protocol.CCP, Protocol.IPCP, 0x8057]),
+    st.integers(1, 15),
+    st.sampled_from([b"\x02\x02", b"\x63\x02", b"\x03\x02", b"\x12\x02", b"\x0a\x0b\x0c\x0d", b"\xff" * 255]),
+    st.sampled_from([100, 128, 1400, 1496, 1497, 9000, 65_400, 65_531]),
+)
+"""Packets up to the largest Length field: many options, or few large ones."""
+
 FRAMES = st.one_of(
     KNOWN,
     KNOWN,
     PACKETS,
+    LARGE,
     st.builds(spoilt, KNOWN, st.integers(0, 200), st.integers(0, 255), st.integers(0, 200)),
     st.binary(max_size=64),
 )

@@ -45,9 +45,11 @@ def test_less_urgent_levels_are_left_out(capsys: pytest.CaptureFixture[str]):
 @pytest.mark.parametrize(
     ("value", "written"),
     [
-        ("eve\n2030-01-01 [info] call ended", r'"eve\n2030-01-01 [info] call ended"'),
+        ("eve\n2030-01-01 [info] call ended", r'"eve\\n2030-01-01 [info] call ended"'),
         ("eve user=root", '"eve user=root"'),
         ('eve" user="root', r'"eve\" user=\"root"'),
+        ('x\\" cause=none user="admin', r'"x\\\" cause=none user=\"admin"'),
+        ("eve \\", r'"eve \\"'),
         ("\x1b[2J\x07", r"\x1b[2J\x07"),
         ("\x85\u2028\u202e", r"\x85\u2028\u202e"),
         (b"caf\xe9".decode("utf-8", "surrogateescape"), r"caf\udce9"),
@@ -59,6 +61,14 @@ def test_a_name_cannot_forge_a_line_or_a_field(capsys: pytest.CaptureFixture[str
     log.configure("info", "console")
     structlog.get_logger().info("authentication failed", user=value)
     assert console_line(capsys) == f"[info     ] authentication failed user={written}"
+
+
+def test_a_value_of_any_length_makes_a_short_line(capsys: pytest.CaptureFixture[str]):
+    log.configure("info", "json")
+    structlog.get_logger().info("call ended", user="\x80" * 65_000, seen=["x" * 65_000])
+    written = capsys.readouterr().err
+    assert len(written) < 7 * log.LONGEST_VALUE
+    assert "(63000 more)" in written
 
 
 def test_values_inside_containers_are_escaped_too(capsys: pytest.CaptureFixture[str]):

@@ -288,6 +288,17 @@ async def test_a_broken_edit_that_forgets_another_file_is_logged_once(secrets, t
         assert len(logs) == 1
 
 
+@pytest.mark.parametrize("caller", ["alice", "bob"])
+async def test_the_repair_of_another_file_is_noticed_at_once(caller, secrets, tmp_path):
+    other = tmp_path / "bob.secret"
+    async with secrets.running("alice * sesame"):
+        secrets.write(f"alice * another\nbob * @{other}")
+        assert isinstance(await secrets.ask(pap("alice", "sesame")), Accept)  # broken: the other file is missing
+        other.write_text("another\n")
+        other.chmod(0o600)
+        assert isinstance(await secrets.ask(pap(caller, "another")), Accept)
+
+
 # Warnings.
 
 

@@ -257,3 +257,7 @@ def test_no_combination_of_special_characters_confuses_the_line_numbers(pieces):
         lines = [int(fault.place.partition(":")[2]) for fault in error.faults]
     assert lines == sorted(set(lines))
     assert all(1 <= line <= data.count(b"\n") + 1 for line in lines)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_name():
+    assert [row.client for row in parse(b"\xef\xbb\xbfalice * sesame\nbob * sesame")] == ["alice", "bob"]

@@ -4,11 +4,13 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from poptrio.datapath.base import PathCounters
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.session import Phase
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.runtime.ticker import Ticker
+from poptrio.testing.ppp_notation import frame_from_line
 
 
 class Session:
@@ -26,6 +28,9 @@ class Session:
         if frame == b"boom":
             raise ZeroDivisionError("boom")
         self.calls.append((frame, now))
+
+    def peer_heard(self, last_packet):
+        self.calls.append(("peer heard", last_packet))
 
     def handle_timeout(self, now):
         self.calls.append(("timeout", now))
@@ -47,6 +52,7 @@ class Path:
 
     def __init__(self):
         self.told = []
+        self.counters = PathCounters()
 
     def __getattr__(self, name):
         return lambda *args: self.told.append((name, *args))
@@ -118,3 +124,21 @@ async def test_what_the_path_says(parts, autojump_clock):
     driver.start(path)
     driver.path_failed("the TUN is gone")
     assert heard == ["the TUN is gone"]
+
+
+async def test_what_the_data_path_heard_is_told_before_a_deadline_is_served(parts, autojump_clock):
+    driver, session, path, _ = parts
+    session.deadline = 5.0
+    driver.start(path)
+    path.counters.gre_received, path.counters.last_received = 3, 4.5
+    await trio.sleep(6)
+    assert session.calls == [("start", 0.0), ("peer heard", 4.5), ("timeout", 5.0)]
+
+
+async def test_the_trace_has_both_directions_and_no_secrets(nursery, autojump_clock):
+    ticker, session, path, lines = Ticker(), Session(), Path(), []
+    driver = PppDriver(session, ticker, lines.append, lines.append, lines.append)
+    session.frames = [frame_from_line("LCP TermReq 2")]
+    driver.start(path)
+    driver.frame_arrived(frame_from_line("PAP AuthReq 1 user=alice password=geheim"), False)
+    assert lines == ["sent [LCP TermReq 2]", "received [PAP AuthReq 1 user=alice password=(hidden)]"]

@@ -13,7 +13,7 @@ from poptrio.testing.server import memory_server
 STEPS = ("accepted", "started", "requested", "lcp", "authenticate", "allocate", "ccp", "up")
 
 LOST, HUNG_UP, BROKEN, STOPPED = "control-connection-lost", "client-hung-up", "protocol-error", "server-shutdown"
-NO_GRE, NO_LCP, NO_ECHO = "no-gre", "lcp-timeout", "lcp-echo-timeout"
+NO_LCP, NO_ECHO = "lcp-timeout", "lcp-echo-timeout"
 NO_PLUGIN, NO_ADDRESS, IN_CLEAR = "authentication-unavailable", "address-unavailable", "encryption-not-agreed"
 NOBODY = "no call to end"  # but a control connection
 NEVER = None  # this cannot happen at this step
@@ -22,7 +22,7 @@ TABLE = {
     # how it ends      accepted started  requested  lcp      authenticate  allocate     ccp       up
     "eof":            (NOBODY,  NOBODY,  LOST,      LOST,    LOST,         LOST,        LOST,     LOST),
     "reset":          (NOBODY,  NOBODY,  LOST,      LOST,    LOST,         LOST,        LOST,     LOST),
-    "silence":        (NOBODY,  NOBODY,  NO_GRE,    NO_LCP,  NO_PLUGIN,    NO_ADDRESS,  IN_CLEAR, NO_ECHO),
+    "silence":        (NOBODY,  NOBODY,  NO_LCP,    NO_LCP,  NO_PLUGIN,    NO_ADDRESS,  IN_CLEAR, NO_ECHO),
     "stop request":   (NOBODY,  NOBODY,  HUNG_UP,   HUNG_UP, HUNG_UP,      HUNG_UP,     HUNG_UP,  HUNG_UP),
     "clear request":  (NEVER,   NEVER,   HUNG_UP,   HUNG_UP, HUNG_UP,      HUNG_UP,     HUNG_UP,  HUNG_UP),
     "terminate":      (NEVER,   NEVER,   HUNG_UP,   HUNG_UP, HUNG_UP,      HUNG_UP,     IN_CLEAR, HUNG_UP),
@@ -150,10 +150,78 @@ async def test_the_last_line_says_all(step, backend, log, autojump_clock):
     (line,) = log.ends()
     assert line["peer"] == "203.0.113.9"
     assert line["seconds"] == 5
-    assert line["user"] == ("" if step in ("requested", "lcp") else "alice")
+    assert line["user"] == ("alice" if step in ("allocate", "ccp", "up") else "")
+    assert line["seen_as"] == ("" if step in ("requested", "lcp") else "alice")
     assert line["address"] == ("10.90.0.2" if step in ("ccp", "up") else "")
     assert (line["received"], line["sent"]) == ("0 B", "0 B")
     assert line["why"] == "the client closed TCP without a goodbye"
+
+
+class BlockedLink:
+    """GRE does not pass in one direction."""
+
+    def __init__(self, *, to_server):
+        self.blocked = to_server
+
+    def delays(self, packet, *, to_server):
+        return () if to_server is self.blocked else (0.0,)
+
+
+@pytest.mark.parametrize("end", ["clear_call", "stop", "close", "reset"])
+@pytest.mark.parametrize(
+    ("to_server", "cause", "why"),
+    [(True, "no-gre", "no GRE packet ever arrived"), (False, "lcp-timeout", "blocked on the way to the client")],
+)
+async def test_a_client_that_loses_patience_without_gre(to_server, cause, why, end, backend, log, autojump_clock):
+    async with memory_server(plugins=[backend], link=BlockedLink(to_server=to_server)) as memory:
+        client = await memory.connect()
+        await client.start()
+        call = await client.request_call()
+        await trio.sleep(10)
+        await (client.clear_call(call) if end == "clear_call" else getattr(client, end)())
+        await wait_all_tasks_blocked()
+        assert memory.leftovers() == [] or end == "clear_call"
+        assert not memory.server.registry.calls  # it waits for no answer to its Terminate-Request
+        assert {cause.label: count for cause, count in memory.server.stats.ended.items()} == {cause: 1}
+    (line,) = log.ends()
+    assert line["cause"] == cause
+    assert why in line["why"]
+
+
+async def test_a_tun_that_goes_away_is_no_bug(backend, log, autojump_clock):
+    async with memory_server(plugins=[backend]) as memory:
+        call = await memory.dial()
+        (path,) = [ours.path for ours in memory.server.registry.calls.values()]
+        path.fail("the TUN poptrio0 is gone")
+        await call.over.wait()
+    (line,) = log.ends()
+    assert line["cause"] == "data-path-failed"
+    assert "for this call: the TUN poptrio0 is gone" in line["why"]
+    assert backend.records[-1][1].cause.label == "data-path-failed"
+
+
+async def test_every_drop_counter_is_in_the_last_line(backend, log, autojump_clock):
+    async with memory_server(plugins=[backend]) as memory:
+        call = await memory.dial()
+        (ours,) = memory.server.registry.calls.values()
+        ours.counters.send_failed, ours.counters.no_network, ours.counters.malformed = 3, 4, 5
+        await call.hang_up()
+    (line,) = log.ends()
+    assert (line["send_failed"], line["no_network"], line["malformed"]) == (3, 4, 5)
+    assert "late" not in line
+
+
+async def test_a_clear_after_a_failed_login_frees_the_call_at_once(backend, log, autojump_clock):
+    async with memory_server(plugins=[backend]) as memory:
+        client = await memory.connect()
+        await client.start()
+        call = await client.request_call("alice", "wrong", deaf_to=frozenset({Protocol.LCP}))
+        await wait_all_tasks_blocked()
+        call.deaf_to = EVERYTHING
+        await client.clear_call(call)
+        await wait_all_tasks_blocked()
+        assert not memory.server.registry.calls
+        assert trio.current_time() == 0
 
 
 async def test_a_call_that_is_cleared_in_the_same_segment(backend, log, autojump_clock):

@@ -53,7 +53,7 @@ class Authenticator:
     async def poptrio_authenticate(self):
         self.asked += 1
         await trio.sleep(self.delay)
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -145,11 +145,10 @@ def test_a_plugin_that_is_not_installed_names_the_nearest_and_all():
     with pytest.raises(ConfigError) as caught:
         Hooks.load(["chap-secret"], ["nothing-like-it"])
     first, second = map(str, caught.value.faults)
-    assert first.startswith(
-        'authentication.plugins: no plugin "chap-secret" is installed; did you mean "chap-secrets"?'
-    )
+    assert first.startswith('authentication.plugins: no plugin "chap-secret" is installed (installed are chap-secrets')
+    assert first.endswith('; did you mean "chap-secrets"?')
     assert "chap-secrets, ip-pool" in first
-    assert second.startswith('addresses.plugins: no plugin "nothing-like-it" is installed; installed are ')
+    assert second.startswith('addresses.plugins: no plugin "nothing-like-it" is installed (installed are ')
 
 
 def test_a_plugin_that_does_not_import_is_a_fault_with_its_exception(tmp_path, monkeypatch):
@@ -304,6 +303,63 @@ async def test_an_exception_refuses_and_no_other_plugin_is_asked():
     assert [(entry["event"], entry["plugin"], entry["session"], entry["exc_info"]) for entry in logs] == [
         ("plugin failed", "p0", "s1", True)
     ]
+
+
+class Stop(BaseException):
+    """Neither an Exception nor one of Python's own."""
+
+
+@pytest.mark.parametrize("raised", [SystemExit(1), GeneratorExit(), Stop(), BaseExceptionGroup("", [SystemExit(1)])])
+async def test_a_plugin_cannot_stop_the_server(raised):
+    with capture_logs() as logs:
+        answer = await authentication(Authenticator(raised)).authenticate(CALL, REQUEST)
+        assert isinstance(await addresses(Allocator(raised)).allocate_address(CALL, ALICE), NoAddress)
+    assert answer.cause is CauseOfEnd.AUTHENTICATION_UNAVAILABLE
+    assert [entry["event"] for entry in logs] == ["plugin failed"] * 2
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt(), BaseExceptionGroup("", [KeyboardInterrupt(), Stop()])])
+async def test_ctrl_c_goes_through_a_plugin(raised):
+    with pytest.raises((KeyboardInterrupt, BaseExceptionGroup)) as caught:
+        await authentication(Authenticator(raised)).authenticate(CALL, REQUEST)
+    assert not isinstance(caught.value, BaseExceptionGroup) or caught.value.subgroup(Stop) is None
+
+
+async def test_a_plugin_that_is_cancelled_while_its_own_tasks_fail(autojump_clock):
+    class Forker:
+        @hookimpl
+        async def poptrio_authenticate(self):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self.fail)
+                await trio.sleep_forever()
+
+        async def fail(self):
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise SystemExit(1)
+
+    with trio.move_on_after(1) as scope:
+        await authentication(Forker()).authenticate(CALL, REQUEST)
+    assert scope.cancelled_caught
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        (646, CauseOfEnd.RESTRICTED_HOURS),
+        (647, CauseOfEnd.ACCOUNT_DISABLED),
+        (648, CauseOfEnd.PASSWORD_EXPIRED),
+        (649, CauseOfEnd.NO_DIAL_IN_PERMISSION),
+        (691, CauseOfEnd.AUTHENTICATION_FAILED),
+        (709, CauseOfEnd.CHANGING_PASSWORD_FAILED),
+        (1, CauseOfEnd.AUTHENTICATION_FAILED),
+    ],
+)
+async def test_the_code_of_a_reject_is_the_cause(code, cause):
+    answer = await authentication(Authenticator(Reject(reason="so", code=code))).authenticate(CALL, REQUEST)
+    assert answer.cause is cause
+    assert code == 1 or cause.windows_errors == (code,)
 
 
 @pytest.mark.parametrize("wrong", [True, "accept", lease(), NoAddress("x")])
@@ -469,7 +525,7 @@ async def test_accounting_reaches_all_at_once_whatever_one_does(autojump_clock):
 class Doorkeeper(Authenticator):
     @hookimpl
     def poptrio_admit(self, peer):
-        if isinstance(self.answer, Exception):
+        if isinstance(self.answer, BaseException):
             raise self.answer
         return self.answer
 
@@ -481,7 +537,7 @@ class Doorkeeper(Authenticator):
         ((None, "blocked", "later"), "blocked"),
         (("",), "plugin p0 gave no reason"),
         ((OSError("no list"), None), "plugin p0 failed"),
-        ((False,), "plugin p0 failed"),
+        ((False,), "plugin p0 answered with a bool, which is no answer to poptrio_admit"),
     ],
 )
 def test_admission(answers, reason):

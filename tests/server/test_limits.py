@@ -1,15 +1,29 @@
 """The limits on calls, and on connections and calls that nobody has authenticated yet."""
 
+from functools import partial
 from ipaddress import IPv4Address
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult
+from poptrio.observe.log_limit import MOST_LINES, PERIOD
+from poptrio.protocols.pptp.codes import Bearer, Framing, GeneralError, OutgoingCallResult
+from poptrio.protocols.pptp.messages import CallClearRequest, OutgoingCallRequest
+from poptrio.server.call_rate import CALL_BURST
+from poptrio.server.connection import MOST_TOO_FAST
 from poptrio.testing.client import EVERYTHING
 from poptrio.testing.server import memory_server
 
+REQUEST = partial(
+    OutgoingCallRequest,
+    call_serial_number=0,
+    minimum_bps=300,
+    maximum_bps=100_000_000,
+    bearer_type=Bearer.ANY,
+    framing_type=Framing.ANY,
+    packet_window_size=64,
+)
 OTHER = IPv4Address("203.0.113.10")
 
 
@@ -94,9 +108,52 @@ async def test_calls_of_strangers_and_how_they_become_known(backend, log, autoju
         assert memory.leftovers() == []
 
 
+async def test_too_many_calls_in_a_short_time(backend, log, autojump_clock):
+    async with memory_server("[server]\nmax_unauthenticated_per_address = 400", [backend]) as memory:
+        client = await memory.connect()
+        await client.start()
+        pair = [
+            (REQUEST(call_id=number).encode(), CallClearRequest(call_id=number).encode()) for number in range(1, 301)
+        ]
+        await client.send(b"".join(request + clear for request, clear in pair))
+        await wait_all_tasks_blocked()
+        assert len(log.ends()) == CALL_BURST
+        assert len(log.named("call refused")) == MOST_LINES
+        assert "20 calls a second" in log.named("call refused")[0]["why"]
+        assert not memory.server.registry.call_ids._resting  # nobody was told of them
+        assert (await memory.dial(peer=OTHER)).address is not None
+        await trio.sleep(PERIOD + 1)
+        assert [(line["of"], line["count"]) for line in log.named("lines left out")] == [
+            ("call refused", 200 - MOST_LINES)
+        ]
+        assert (await memory.dial()).address is not None
+
+
+async def test_a_connection_that_only_asks_for_calls_is_ended(log, autojump_clock):
+    async with memory_server() as memory:
+        client = await memory.connect()
+        await client.start()
+        numbers = range(1, MOST_TOO_FAST + 200)
+        await client.send(b"".join(REQUEST(call_id=n).encode() + CallClearRequest(call_id=n).encode() for n in numbers))
+        with trio.fail_after(3):
+            await client.over.wait()
+        await trio.sleep(10)
+        assert memory.leftovers() == []
+
+
+async def test_lines_that_strangers_cause(log, autojump_clock):
+    async with memory_server("[server]\nmax_unauthenticated = 1") as memory:
+        await memory.connect()
+        for _ in range(2 * MOST_LINES):
+            await memory.connect()
+        await wait_all_tasks_blocked()
+        assert len(log.named("connection refused")) == MOST_LINES
+
+
 async def test_no_call_id_is_free(log, autojump_clock):
     async with memory_server() as memory:
-        memory.server.registry.call_ids._taken.update(range(1, 0x10000))
+        while memory.server.registry.call_ids.take(trio.current_time()) is not None:
+            pass
         call = await memory.dial()
         assert refusal(call) == NO_RESOURCE
     assert log.named("call refused")[0]["why"] == "no Call ID is free"

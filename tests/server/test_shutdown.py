@@ -114,10 +114,12 @@ async def test_the_second_stop_does_not_wait(when, backend, log, autojump_clock)
     assert len(log.ends()) == 3
 
 
-async def test_a_connection_accepted_in_the_last_moment(autojump_clock):
+async def test_a_connection_accepted_in_the_last_moment(log, autojump_clock):
     async with memory_server() as memory:
         await wait_all_tasks_blocked()
         memory.server.stopping = True  # as between the stop and the end of the listeners
         client = await memory.connect()
         await client.over.wait()
+        assert trio.current_time() == 0  # not when it has sent nothing for start_timeout
         memory.server.stopping = False
+    assert [line["why"] for line in log.named("connection refused")] == ["the server is stopping"]

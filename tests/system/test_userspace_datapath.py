@@ -18,11 +18,14 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from poptrio.crypto.mppe_keys import MppeParameters
 from poptrio.datapath.base import CallEndpoint, NetworkParameters
+from poptrio.datapath.userspace import tun_repair
 from poptrio.datapath.userspace.gre_socket import GreSocket
 from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
+from poptrio.datapath.userspace.routes import KernelRoutes
 from poptrio.datapath.userspace.tun import Tun
 from poptrio.errors import ConfigError
 from poptrio.testing.namespaces import Namespace, join
@@ -278,7 +281,7 @@ async def test_a_route_that_the_kernel_refuses_ends_the_call_and_says_why(hosts)
     hosts.server.namespace.run("ip", "route", "add", "blackhole", "192.168.44.0/24")
     hosts.server.path.open_network(replace(SERVER_NETWORK, routes=(IPv4Network("192.168.44.0/24"),)))
     [reason] = hosts.server.owner.failures
-    assert reason.endswith("poptrio0: route 192.168.44.0/24 was refused: there is one already that leads elsewhere")
+    assert reason == "poptrio0: route 192.168.44.0/24 was refused: there is one already that leads elsewhere"
     assert [line.split()[0] for line in hosts.server.routes().splitlines()] == ["10.90.0.0/24"]
 
 
@@ -314,6 +317,44 @@ async def test_every_call_is_told_when_the_tun_disappears(hosts):
     assert raised.group_contains(OSError, match="the TUN doomed0 cannot be read any more", depth=2)
     assert len(owner.failures) == 1
     assert hosts.server.owner.failures == []
+
+
+async def test_a_tun_that_was_set_down_and_up_is_repaired(hosts, monkeypatch):
+    """The kernel forgets the routes through a device that is set down."""
+    monkeypatch.setattr(tun_repair, "INTERVAL", 0.05)
+    with capture_logs() as entries:
+        settings = replace(SERVER_SETTINGS, interface="poptrio7", address=None, routes=(IPv4Network("10.91.0.0/24"),))
+        run = hosts.server.namespace.run
+        show = ("ip", "-4", "route", "show", "dev", "poptrio7")
+        with hosts.server.namespace.entered():
+            await hosts.nursery.start(UserspaceDataPath(replace(settings, listen=())).run)
+        run("ip", "link", "set", "poptrio7", "down", "mtu", "600")
+        assert run(*show) == ""
+        await until(lambda: run(*show).startswith("10.91.0.0/24"))
+        assert "mtu 1400" in run("ip", "link", "show", "poptrio7")
+        run("ip", "route", "flush", "dev", "poptrio7")
+        await until(lambda: run(*show).startswith("10.91.0.0/24"))
+    said = [entry for entry in entries if entry["event"] == "tun repaired"]
+    assert [(entry["was_down"], entry["routes"]) for entry in said] == [
+        (True, ["10.91.0.0/24"]),
+        (False, ["10.91.0.0/24"]),
+    ]
+    assert len(entries) == 2
+
+
+async def test_a_repair_that_fails_is_logged_once(hosts, monkeypatch):
+    monkeypatch.setattr(tun_repair, "INTERVAL", 0.01)
+
+    def refuse(network: IPv4Network) -> None:
+        raise OSError(errno.EPERM, f"route {network} was refused")
+
+    routes = KernelRoutes([IPv4Network("10.92.0.0/24")], refuse, refuse)
+    with hosts.server.namespace.entered():
+        tun = Tun("poptrio8")
+    with capture_logs() as entries, trio.move_on_after(0.1):
+        await tun_repair.keep_repaired(tun, routes)
+    tun.close()
+    assert [entry["event"] for entry in entries] == ["tun cannot be repaired"]
 
 
 async def test_without_a_tun_calls_come_up_and_packets_go_nowhere(hosts):

@@ -7,13 +7,14 @@ from poptrio.cli.checks.finding import Finding, Level
 from poptrio.cli.checks.machine import Machine
 from poptrio.cli.checks.network import forwarding, helpers, local_networks, overlaps, reverse_path_filter
 from poptrio.cli.checks.ports import gre_sockets, listen_addresses, ports
-from poptrio.cli.checks.rights import capabilities, interface, tun
+from poptrio.cli.checks.rights import capabilities, descriptors, interface, tun
 
 __all__ = [
     "Finding",
     "Level",
     "Machine",
     "capabilities",
+    "descriptors",
     "forwarding",
     "gre_sockets",
     "helpers",

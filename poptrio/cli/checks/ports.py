@@ -40,10 +40,14 @@ def gre_sockets(machine: Machine) -> Iterator[Finding]:
     """Other programs that read GRE. They get a copy of every packet, and some answer what is not theirs."""
     processes = {machine.holder(raw.inode) for raw in machine.raw_sockets() if raw.port == socket.IPPROTO_GRE}
     others = sorted(str(process) for process in processes if process is not None and not process.is_poptrio)
+    hidden = None in processes
+    if hidden:
+        sentence = "GRE packets are also read by a process that only root can see"
+        yield Finding.warning("gre", sentence, "Run the check as root, which says whether it is a poptrio")
     if others:
         remedy = "Stop it if it is another PPTP server; a PPTP client does no harm"
         yield Finding.warning("gre", f"GRE packets are also read by {', '.join(others)}", remedy)
-    else:
+    if not others and not hidden:
         yield Finding.ok("gre", "no other program reads GRE packets")
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from poptrio.cli.checks.finding import Finding
 from poptrio.cli.checks.machine import Machine
+from poptrio.cli.descriptors import REMEDY, needed
 from poptrio.config import Config
 
 CAP_NET_BIND_SERVICE = 10
@@ -26,6 +27,18 @@ def capabilities(machine: Machine, config: Config) -> Iterator[Finding]:
         else:
             remedy = f"Run as root, give systemd AmbientCapabilities={name}, or a container --cap-add={name[4:]}"
             yield Finding.fault(name, f"{name} is missing, which {purpose} need", remedy)
+
+
+def descriptors(config: Config, limit: int) -> Iterator[Finding]:
+    """Whether ``limit`` file descriptors are enough for the calls that the configuration allows."""
+    if limit >= needed(config):
+        yield Finding.ok("descriptors", f"{limit} file descriptors are enough for server.max_calls")
+        return
+    sentence = (
+        f"{limit} file descriptors are too few for server.max_calls = {config.server.max_calls}, which needs "
+        f"{needed(config)}: fewer calls will be taken"
+    )
+    yield Finding.warning("descriptors", sentence, f"{REMEDY[:1].upper()}{REMEDY[1:]}")
 
 
 def tun(machine: Machine) -> Iterator[Finding]:

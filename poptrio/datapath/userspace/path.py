@@ -1,7 +1,8 @@
 """The userspace data path: raw GRE sockets, one TUN, and every packet's way between them in this process. Hot path.
 
-The readers, one per GRE socket and one for the TUN, wait once and then drain up to `BATCH` packets. A packet is looked
-up in a dict and handed to its `GreCallPath` by a plain call, which ends in a ``send`` or ``write``: nothing is queued.
+The readers, one per GRE socket and one for the TUN, wait once and then drain up to `BATCH` packets, or what they can in
+`TURN` seconds. A packet is looked up in a dict and handed to its `GreCallPath` by a plain call, which ends in a
+``send`` or ``write``: nothing is queued.
 """
 
 import errno
@@ -22,11 +23,15 @@ from poptrio.datapath.userspace.gre_socket import MAX_PACKET, GreSocket
 from poptrio.datapath.userspace.inner_networks import InnerNetworks
 from poptrio.datapath.userspace.routes import KernelRoutes
 from poptrio.datapath.userspace.tun import Tun
+from poptrio.datapath.userspace.tun_repair import keep_repaired
 from poptrio.errors import LocalProtocolError
 from poptrio.protocols.gre import GreSettings, call_id_of
 
 BATCH = 64
 """Packets per wake-up: waiting for each costs three times as much, many more would make other tasks wait."""
+
+TURN = 0.005
+"""Seconds per wake-up, for packets that take long (those of negotiation); the clock is looked at every 8 packets."""
 
 _ANY = IPv4Address("0.0.0.0")
 
@@ -82,6 +87,7 @@ class UserspaceDataPath:
                     nursery.start_soon(self._read_gre, gre_socket.socket)
                 if self._tun is not None:
                     nursery.start_soon(self._read_tun, self._tun)
+                    nursery.start_soon(keep_repaired, self._tun, self._kernel_routes)
                 nursery.start_soon(self._timers.run)
                 task_status.started()
 
@@ -126,9 +132,8 @@ class UserspaceDataPath:
         tun.set_up(settings.mtu)
         if settings.address is not None:
             tun.add_address(settings.address)
-        for network in settings.routes:
-            tun.add_route(network)
         self._kernel_routes = KernelRoutes(settings.routes, tun.add_route, tun.remove_route)
+        self._kernel_routes.add_standing()
         self._to_tun = partial(os.write, tun.fd)
         # ICMP messages go out by a socket: the kernel drops what comes out of the TUN with an address of its own.
         icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)
@@ -145,8 +150,11 @@ class UserspaceDataPath:
     def _drain_gre(self, receive: Callable[[int], bytes]) -> None:
         counters = self.counters
         calls = self._calls
-        now = trio.current_time()
-        for _ in range(BATCH):
+        clock = trio.current_time
+        now = clock()
+        for number in range(BATCH):
+            if number & 7 == 7 and clock() - now > TURN:
+                return
             try:
                 packet = receive(MAX_PACKET)
             except BlockingIOError:
@@ -183,8 +191,11 @@ class UserspaceDataPath:
     def _drain_tun(self, fd: int) -> None:
         read = os.read
         hosts = self._networks.hosts
-        now = trio.current_time()
-        for _ in range(BATCH):
+        clock = trio.current_time
+        now = clock()
+        for number in range(BATCH):
+            if number & 7 == 7 and clock() - now > TURN:
+                return
             try:
                 packet = read(fd, MAX_PACKET)
             except BlockingIOError:
@@ -217,7 +228,7 @@ class UserspaceDataPath:
                 self._close_gateway(tun)
             self._kernel_routes.replace(path, networks)
         except OSError as error:
-            path.fail(str(error))  # comes here again, with None
+            path.fail(error.strerror or str(error))  # comes here again, with None
 
     def _open_gateway(self, path: GreCallPath, network: NetworkParameters, tun: Tun) -> None:
         """We are the client of this call: the TUN becomes its end, and everything goes there."""

@@ -41,6 +41,22 @@ class KernelRoutes:
         self._users: Counter[IPv4Network] = Counter()
         self._of_user: dict[Hashable, set[IPv4Network]] = {}
 
+    def add_standing(self) -> None:
+        """Add the standing routes. Raises OSError when the kernel refuses one."""
+        for network in self._standing:
+            self._add(network)
+
+    def restore(self) -> list[IPv4Network]:
+        """Add every route again that should be there; returns those that were not. Raises OSError as `replace`."""
+        missing = []
+        for network in (*self._standing, *self._users):
+            try:
+                self._add(network)
+            except FileExistsError:
+                continue
+            missing.append(network)
+        return missing
+
     def replace(self, user: Hashable, networks: Iterable[IPv4Network]) -> None:
         """From now on ``user`` needs routes to ``networks``, and to nothing else.
 

@@ -24,6 +24,7 @@ _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFREQ = Struct("16sH22x")
 _NAME_LENGTH = 15
+_IFF_UP = 0x0001  # linux/if.h
 
 _REMEDIES = {
     errno.ENOENT: f"there is no {_DEVICE}; load the module (modprobe tun), or give the container the device "
@@ -32,8 +33,10 @@ _REMEDIES = {
     errno.ENXIO: "the kernel has no TUN; load the module (modprobe tun)",
     errno.EPERM: "not allowed; run as root, or with the capability NET_ADMIN (in a container: --cap-add NET_ADMIN)",
     errno.EACCES: f"not allowed to open {_DEVICE}; run as root",
-    errno.EBUSY: "another process has a TUN of this name; end it, or choose another name (server.interface)",
-    errno.EINVAL: "a network device of this name that is no TUN exists already; choose another name (server.interface)",
+    errno.EBUSY: "another process has a TUN of this name; end it, or choose another name (server.interface, or "
+    "--interface of dial)",
+    errno.EINVAL: "a network device of this name that is no TUN exists already; choose another name "
+    "(server.interface, or --interface of dial)",
 }
 
 
@@ -60,11 +63,22 @@ class Tun:
             os.close(self.fd)
             raise _explained(name, error) from error
         self._index = self._netlink.link_lookup(ifname=self.name)[0]
+        self._mtu: int | None = None  # not set up yet
 
     def set_up(self, mtu: int) -> None:
         """Set the MTU, in octets, and let packets pass."""
         with self._kernel_asked(f"MTU {mtu}"):
             self._netlink.link("set", index=self._index, mtu=mtu, state="up")
+        self._mtu = mtu
+
+    def restore(self) -> bool:
+        """Set the device up again if somebody has set it down; returns whether that was so."""
+        with self._kernel_asked("a look at it"):
+            (link,) = self._netlink.link("get", index=self._index)
+        if self._mtu is None or link["flags"] & _IFF_UP:
+            return False
+        self.set_up(self._mtu)
+        return True
 
     def add_address(self, address: IPv4Address) -> None:
         """Make ``address`` one of this host's."""

@@ -14,6 +14,8 @@ from poptrio.protocols.ppp.frames import Code, Packet, Protocol
 from poptrio.protocols.ppp.options import Ack, Insistence, Nak, Option, Reject, Verdict
 
 STATELESS = 0x01000000
+MOST_OFFERS = 8
+"""Different offers of a peer that are kept for the sentence about it; the first ones tell."""
 STRENGTHS = {128: 0x40, 56: 0x80, 40: 0x20}
 """Supported Bits of the MPPE option (RFC 3078 §2.1) by key length; beside them C (MPPC) and D (obsolete) exist."""
 
@@ -64,7 +66,7 @@ class MppeOption(Option):
 
     def naked(self, value: bytes) -> None:
         suggested = int.from_bytes(value, "big") if len(value) == 4 else 0
-        self.peer_offers.add(suggested)
+        self._note_offer(suggested)
         strength = self._best(suggested)
         if strength is None:
             self._give_up()
@@ -81,7 +83,7 @@ class MppeOption(Option):
         if len(value) != 4 or (self._unwanted and not self.mandatory):
             return Reject()  # All or nothing: Windows 95 cannot encrypt one direction only.
         asked = int.from_bytes(value, "big")
-        self.peer_offers.add(asked)
+        self._note_offer(asked)
         strength = self._best(asked)
         answer = STRENGTHS[strength or self._strengths[0]] | self._answered_mode(asked)
         if asked == answer:
@@ -121,6 +123,10 @@ class MppeOption(Option):
             return asked & STATELESS
         self._stateless_suggested = True
         return STATELESS
+
+    def _note_offer(self, bits: int) -> None:
+        if len(self.peer_offers) < MOST_OFFERS:
+            self.peer_offers.add(bits)
 
     def _give_up(self) -> None:
         self._unwanted = True

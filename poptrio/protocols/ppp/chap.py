@@ -37,6 +37,9 @@ class ChapCode(IntEnum):
     FAILURE = 4
 
 
+LONGEST_NAME = 256
+"""Octets of a user name (RFC 2759 §8.1: "0-to-256-char UserName")."""
+
 MS_RESPONSE_SIZE = 49  # RFC 2433 §6 and RFC 2759 §4
 CHALLENGE_SIZES = {AuthProtocol.CHAP_MD5: 16, AuthProtocol.MSCHAP_V1: 8, AuthProtocol.MSCHAP_V2: 16}
 
@@ -71,7 +74,10 @@ class ChapAuthenticator(Authenticator):
             return  # Not the answer to the challenge that is out: one challenge, one judgement.
         reader = Reader(packet.data, "CHAP Response")
         value = reader.take(reader.u8())
-        name = reader.rest().decode("utf-8", "surrogateescape")
+        octets = reader.rest()
+        if len(octets) > LONGEST_NAME:
+            raise MalformedPacket(f"CHAP Response with a name of {len(octets)} octets, at most {LONGEST_NAME} allowed")
+        name = octets.decode("utf-8", "surrogateescape")
         self._ask(packet, self._request(packet.identifier, value, name))
 
     def _request(self, identifier: int, value: bytes, name: str) -> AuthRequest:

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 
 from poptrio.errors import MalformedPacket
 from poptrio.protocols.ppp.automaton import TIMED_STATES, Action, Automaton, Event, State
@@ -18,6 +19,9 @@ from poptrio.protocols.wire import type_length_values
 
 REJECTED_OCTETS = 124
 """So much of a packet is returned in a Code-Reject, which must fit into any MRU (RFC 1661 §5.6)."""
+
+MOST_OPTIONS = 64
+"""Options in one packet, twice as many as any control protocol has; more cost time and can make no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,51 +202,50 @@ class ControlProtocol:
         if self.opened and self.is_retransmission(packet.identifier, packet.data):
             self.send(Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data))
             return
-        self._answer = self.judge_request(packet)
+        self._answer = self.judge_request(packet, self._options_in(packet))
         good = self._answer.code == Code.CONFIGURE_ACK
         self._acked_request = (packet.identifier, packet.data) if good else None
         self._handle(Event.REQUEST_GOOD if good else Event.REQUEST_BAD, now)
 
-    def judge_request(self, packet: Packet) -> Packet:
-        """Our answer to a Configure-Request (RFC 1661 §5.2 to §5.4): rejects before Naks before the Ack."""
-        requested = list(type_length_values(packet.data, f"{self.protocol.name} Configure-Request"))
-        rejects, naks = b"", []
+    def judge_request(self, packet: Packet, requested: list[tuple[int, bytes]]) -> Packet:
+        """Our answer to a Configure-Request for ``requested`` (RFC 1661 §5.2 to §5.4): rejects, then Naks, then Ack."""
+        rejects: list[bytes] = []
+        naks: dict[int, bytes] = {}  # one for each kind, however often it stands there: the Nak stays short
         for kind, value in requested:
             option = self.options.get(kind)
             verdict = option.judge(value) if option is not None else None
             if isinstance(verdict, Nak):
-                naks.append((kind, verdict.value))
+                naks[kind] = verdict.value
             elif not isinstance(verdict, Ack):
-                rejects += encode_option(kind, value)
+                rejects.append(encode_option(kind, value))
         if rejects:
-            return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
-        present = {kind for kind, _ in requested}
+            return Packet(Code.CONFIGURE_REJECT, packet.identifier, b"".join(rejects))
+        values = dict(requested)
         tired = self._naks_sent >= self._settings.max_failure
         for kind, option in self.options.items():
-            if kind in present or (tired and not option.mandatory):
+            if kind in values or (tired and not option.mandatory):
                 continue
             wish = option.missing()
             if wish is not None:
-                naks.append((kind, wish))
+                naks[kind] = wish
         if naks:
-            return self._nak(packet, naks, dict(requested))
-        values = dict(requested)
+            return self._nak(packet, naks, values)
         for kind, option in self.options.items():
             option.agreed(values.get(kind))
         self._naks_sent = 0
         return Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data)
 
-    def _nak(self, packet: Packet, naks: list[tuple[int, bytes]], requested: dict[int, bytes]) -> Packet:
+    def _nak(self, packet: Packet, naks: dict[int, bytes], requested: dict[int, bytes]) -> Packet:
         """A Configure-Nak, or a Configure-Reject once Max-Failure Naks did not bring us together (RFC 1661 §4.6)."""
         self._naks_sent += 1
         rejects = b""
         if self._naks_sent > self._settings.max_failure:
-            rejects = b"".join(encode_option(kind, requested[kind]) for kind, _ in naks if kind in requested)
-            for option in (self.options[kind] for kind, _ in naks if self.options[kind].mandatory):
+            rejects = b"".join(encode_option(kind, requested[kind]) for kind in naks if kind in requested)
+            for option in (self.options[kind] for kind in naks if self.options[kind].mandatory):
                 self.failure = option.disagreement or f"{self._naks_sent - 1} Configure-Naks of {option.name} in vain"
         if rejects:
             return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
-        return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(encode_option(*nak) for nak in naks))
+        return Packet(Code.CONFIGURE_NAK, packet.identifier, b"".join(encode_option(*nak) for nak in naks.items()))
 
     def _receive_answer(self, packet: Packet, now: float) -> None:
         if packet.identifier != self._request_identifier:
@@ -258,7 +261,7 @@ class ControlProtocol:
             return
         if self._refusals_exhausted:
             return  # It would go on for ever, at the speed of the link; now the Restart timer runs out instead.
-        values = list(type_length_values(packet.data, f"{self.protocol.name} {Code(packet.code).name}"))
+        values = self._options_in(packet)
         self._request_identifier = None
         self._refusals += 1
         for kind, value in values:
@@ -272,6 +275,14 @@ class ControlProtocol:
             if option.mandatory and option.failure is not None:
                 self.failure = option.failure
         self._handle(Event.NAK_OR_REJECT, now)
+
+    def _options_in(self, packet: Packet) -> list[tuple[int, bytes]]:
+        """The options of a Configure packet in their order. Raises `MalformedPacket`, also for too many of them."""
+        what = f"{self.protocol.name} {Code(packet.code).name.title().replace('_', '-')}"
+        options = list(islice(type_length_values(packet.data, what), MOST_OPTIONS + 1))
+        if len(options) > MOST_OPTIONS:
+            raise MalformedPacket(f"{what}: more than {MOST_OPTIONS} options")
+        return options
 
     def _receive_code_reject(self, packet: Packet, now: float) -> None:
         if not packet.data:

@@ -8,6 +8,13 @@ from poptrio.protocols.wire import Reader
 
 ADDRESS_AND_CONTROL = b"\xff\x03"
 
+LARGEST_FRAME = 1504
+"""Octets of the largest frame that is looked at: address, control, protocol, and the 1500 of the default MRU.
+
+Nobody may send more before a larger MRU is agreed (RFC 1661 §6.1), none is ever offered, and an answer that copies
+what it answers fits as well.
+"""
+
 
 class Protocol(IntEnum):
     """PPP protocol numbers that poptrio speaks or names in its log."""

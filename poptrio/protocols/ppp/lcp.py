@@ -12,7 +12,7 @@ from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationS
 from poptrio.protocols.ppp.farewell import read_farewell
 from poptrio.protocols.ppp.frames import Code, Packet, Protocol
 from poptrio.protocols.ppp.options import Ack, Insistence, Nak, Option, Reject, Verdict
-from poptrio.protocols.wire import Reader, type_length_values
+from poptrio.protocols.wire import Reader
 
 DEFAULT_MRU = 1500
 SMALLEST_MRU = 128
@@ -116,13 +116,14 @@ class AuthenticateOption(Option):
     def restart(self) -> None:
         self._left = list(self._offered)
         self.protocol = self._left.pop(0)
+        self.suggested = []
 
     def request(self) -> bytes | None:
         return self.protocol.option_value
 
     def naked(self, value: bytes) -> None:
         wish = AuthProtocol.from_option(value)
-        self.suggested.append(wish.label if wish else f"0x{value.hex()}")
+        self.suggested.append(_label(value))
         if wish in self._left:
             self._left.remove(wish)
             self.protocol = wish
@@ -154,12 +155,17 @@ class ProveOption(Option):
         wish = AuthProtocol.from_option(value)
         if wish in self._accepted:
             return Ack()
-        asked = wish.label if wish else f"0x{value.hex()}"
-        self.disagreement = f"the server wants {asked}; allowed: {', '.join(p.label for p in self._accepted)}"
+        self.disagreement = f"the server wants {_label(value)}; allowed: {', '.join(p.label for p in self._accepted)}"
         return Nak(self._accepted[0].option_value)
 
     def agreed(self, value: bytes | None) -> None:
         self.protocol = None if value is None else AuthProtocol.from_option(value)
+
+
+def _label(value: bytes) -> str:
+    """An Authentication-Protocol for people; of one that has no name here, the octets that could be its number."""
+    protocol = AuthProtocol.from_option(value)
+    return protocol.label if protocol else f"0x{value[:4].hex()}"
 
 
 class MagicNumberOption(Option):
@@ -237,7 +243,6 @@ class LcpNote(Enum):
     PROTOCOL_REJECTED = "protocol-rejected"
     IDENTIFICATION = "identification"
     TIME_REMAINING = "time-remaining"
-    ECHO_REPLY = "echo-reply"
     LOOPBACK = "loopback"
 
 
@@ -282,16 +287,15 @@ class Lcp(ControlProtocol):
         if self.magic.collisions >= LOOPBACK_LIMIT:
             self.notes.append((LcpNote.LOOPBACK, b""))
 
-    def judge_request(self, packet: Packet) -> Packet:
+    def judge_request(self, packet: Packet, requested: list[tuple[int, bytes]]) -> Packet:
         """A request with our own Magic-Number gets a Nak for that and nothing else (RFC 1661 §6.4).
 
         On a looped-back link it is our own, and a Reject of its options would come back as if the peer had sent it.
         """
-        values = dict(type_length_values(packet.data, "LCP Configure-Request"))
-        if any(self.magic.ours) and values.get(self.magic.kind) == self.magic.ours:
+        if any(self.magic.ours) and dict(requested).get(self.magic.kind) == self.magic.ours:
             nak = encode_option(self.magic.kind, self.magic.collide())
             return Packet(Code.CONFIGURE_NAK, packet.identifier, nak)
-        return super().judge_request(packet)
+        return super().judge_request(packet, requested)
 
     def restart_delay(self) -> float:
         """Short at first, because the first packets meet a peer or a NAT that is not ready; then Restart-Interval.
@@ -308,8 +312,13 @@ class Lcp(ControlProtocol):
 
     def send_protocol_reject(self, protocol: int, information: bytes) -> None:
         """Tell the peer that we do not speak a protocol (RFC 1661 §5.7); the copy is cut to the peer's MRU."""
-        rejected = (protocol.to_bytes(2, "big") + information)[: min(self.mru.peers, DEFAULT_MRU) - 4]
+        rejected = (protocol.to_bytes(2, "big") + information)[: self._largest_data]
         self.send(Packet(Code.PROTOCOL_REJECT, self.next_identifier(), rejected))
+
+    @property
+    def _largest_data(self) -> int:
+        """Octets after the header of a packet that the peer's MRU takes."""
+        return min(self.mru.peers, DEFAULT_MRU) - 4
 
     def receive_extra(self, packet: Packet, now: float) -> None:
         """Echo, Discard, Protocol-Reject and RFC 1570's packets."""
@@ -321,10 +330,10 @@ class Lcp(ControlProtocol):
                 if self._magic_of(packet) == self.magic.ours != bytes(4):
                     self.notes.append((LcpNote.LOOPBACK, b""))
                     return
-                self.send(Packet(Code.ECHO_REPLY, packet.identifier, self.magic.ours + packet.data[4:]))
+                data = (self.magic.ours + packet.data[4:])[: self._largest_data]
+                self.send(Packet(Code.ECHO_REPLY, packet.identifier, data))
             case Code.ECHO_REPLY if self.opened:
                 self._magic_of(packet)
-                self.notes.append((LcpNote.ECHO_REPLY, b""))
             case Code.IDENTIFICATION:
                 self.notes.append((LcpNote.IDENTIFICATION, packet.data[4:]))
             case Code.TIME_REMAINING:

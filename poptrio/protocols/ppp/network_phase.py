@@ -27,6 +27,9 @@ HELD_PACKETS = 8
 PREFERENCE_WAIT = 1.0
 """Seconds that IPCP waits for CCP where encryption is preferred and the peer is silent about both."""
 
+REFUSAL_WAIT = 1.0
+"""Seconds that a peer has to begin with IPCP when there is no address for it, so that it sees IPCP refused."""
+
 
 class NetworkPhase:
     """CCP and IPCP of one session, from authentication to the end.
@@ -46,12 +49,15 @@ class NetworkPhase:
         self.ipcp: Ipcp | None = None
         self.up = False
         self.ending: tuple[CauseOfEnd, str] | None = None
-        self.deadline = math.inf
         self._settings = settings
         self._lcp = lcp
         self._tell = tell
         self._malformed = malformed
+        self._preference_deadline = math.inf
+        self._refusal_deadline = math.inf
+        self._no_address: str | None = None
         self._required = True
+        self._agreed = False  # at least one direction was encrypted
         self._ccp_over = False
         self._ccp_refused = False
         self._held: list[Packet] = []
@@ -71,7 +77,16 @@ class NetworkPhase:
             self.ccp.open(now)
             self.ccp.up(now)
             if not encryption.required:
-                self.deadline = now + PREFERENCE_WAIT
+                self._preference_deadline = now + PREFERENCE_WAIT
+
+    def no_address(self, detail: str) -> None:
+        """There is no address for the peer: refuse IPCP when its turn comes, and end."""
+        self._no_address = detail
+
+    @property
+    def deadline(self) -> float:
+        """When `handle_timeout` wants to be called."""
+        return min(self._preference_deadline, self._refusal_deadline)
 
     def stop(self) -> None:
         """The session ends: nothing may pass any more."""
@@ -104,10 +119,13 @@ class NetworkPhase:
                 layer.rejected_by_peer(now)
 
     def handle_timeout(self, now: float) -> None:
-        """Encryption has been waited for long enough, if that is due."""
-        if now >= self.deadline:
-            self.deadline = math.inf
+        """Encryption, or the peer's IPCP, has been waited for long enough, if that is due."""
+        if now >= self._preference_deadline:
+            self._preference_deadline = math.inf
             self._ccp_over = True
+        if now >= self._refusal_deadline and self._no_address is not None:
+            self._refusal_deadline = math.inf
+            self._end(CauseOfEnd.ADDRESS_UNAVAILABLE, self._no_address)
 
     def settle(self, now: float) -> None:
         """Carry what happened in CCP to IPCP, and tell both."""
@@ -116,6 +134,8 @@ class NetworkPhase:
         if self.ipcp is not None and self.ending is None:
             self._open_ipcp_if_due(self.ipcp, now)
             self._ipcp_moved(self.ipcp)
+        elif self._no_address is not None and self.ending is None:
+            self._refuse_ipcp_if_due(self._no_address, now)
 
     def stuck(self) -> tuple[CauseOfEnd, str]:
         """What a session that gets no further is waiting for."""
@@ -123,7 +143,7 @@ class NetworkPhase:
             why = self.ccp.dispute if self.ccp is not None else None
             return CauseOfEnd.ENCRYPTION_NOT_AGREED, why or "the peer does not answer CCP"
         if self.ipcp is None:
-            return CauseOfEnd.ADDRESS_UNAVAILABLE, "no plugin had answered yet"
+            return CauseOfEnd.ADDRESS_UNAVAILABLE, self._no_address or "no plugin had answered yet"
         dispute = self.ipcp.dispute
         return (CauseOfEnd.NETWORK_NOT_AGREED if dispute else CauseOfEnd.NETWORK_TIMEOUT), dispute or ""
 
@@ -135,6 +155,8 @@ class NetworkPhase:
             return CauseOfEnd.ENCRYPTION_NOT_AGREED, "the peer wants CCP, which is refused here, and hung up"
         cause, detail = self.stuck()
         if cause is CauseOfEnd.ADDRESS_UNAVAILABLE:
+            if self._no_address is not None:
+                return cause, detail
             return CauseOfEnd.CLIENT_HUNG_UP, "before it had an address"
         if cause is CauseOfEnd.NETWORK_TIMEOUT:
             cause = CauseOfEnd.NETWORK_NOT_AGREED
@@ -162,9 +184,8 @@ class NetworkPhase:
         if ccp.failure is not None:
             failure, ccp.failure = ccp.failure, None
             self._encryption_gone(CauseOfEnd.ENCRYPTION_NOT_AGREED, failure)
-        if ccp.readied:
-            # After what went down: where CCP is negotiated anew, its keys start anew as well.
-            ccp.readied = False
+        readied, ccp.readied = ccp.readied, False
+        if readied and self.ending is None:
             self._tell(events.EncryptionChanged(ccp.send_parameters, ccp.receive_parameters))
         if ccp.reset_requested:
             ccp.reset_requested = False
@@ -175,6 +196,7 @@ class NetworkPhase:
         if self._required and (send is None or receive is None):
             self._encryption_gone(CauseOfEnd.ENCRYPTION_NOT_AGREED, "the peer wants one direction in clear")
             return
+        self._agreed |= send is not None or receive is not None
         self._tell(events.EncryptionChanged(send, receive))
         self._tell(events.EncryptionUp(send, receive))
         if self.ipcp is not None:
@@ -186,7 +208,8 @@ class NetworkPhase:
     def _encryption_gone(self, cause: CauseOfEnd, detail: str) -> None:
         self._tell(events.EncryptionChanged(None, None))
         self._ccp_over = True
-        if self._required:
+        if self._required or self._agreed:
+            # Also where it was only preferred: a second agreement would use the same keys for other octets.
             self._end(cause, detail)
 
     # Addresses.
@@ -197,11 +220,25 @@ class NetworkPhase:
         elif len(self._held) < HELD_PACKETS:
             self._held.append(packet)  # Answered as soon as we may, so that the peer need not repeat it after 3 s.
 
-    def _open_ipcp_if_due(self, ipcp: Ipcp, now: float) -> None:
+    @property
+    def _ipcp_may_begin(self) -> bool:
         begun_by_peer = bool(self._held) and not self._required
-        if ipcp.state is not State.INITIAL or not (self._encryption_settled or begun_by_peer):
+        return self._encryption_settled or begun_by_peer
+
+    def _refuse_ipcp_if_due(self, why: str, now: float) -> None:
+        """A Protocol-Reject for the peer's first IPCP packet, so that it fails at addresses (Windows: error 720)."""
+        if not self._ipcp_may_begin:
             return
-        self.deadline = math.inf
+        if self._held:
+            self._lcp.send_protocol_reject(Protocol.IPCP, self._held[0].encode())
+            self._end(CauseOfEnd.ADDRESS_UNAVAILABLE, why)
+        elif self._refusal_deadline == math.inf:
+            self._refusal_deadline = now + REFUSAL_WAIT
+
+    def _open_ipcp_if_due(self, ipcp: Ipcp, now: float) -> None:
+        if ipcp.state is not State.INITIAL or not self._ipcp_may_begin:
+            return
+        self._preference_deadline = math.inf
         ipcp.open(now)
         ipcp.up(now)
         held, self._held = self._held, []

@@ -22,7 +22,7 @@ class ServerSession(PppSession):
     """A session with a client that dialled in.
 
     `AuthenticationNeeded` is answered by `authenticated` or `refused`; after the first success `assign` says which
-    addresses IPCP hands out. Both questions may be answered at any later time.
+    addresses IPCP hands out, or `no_address` that there are none. Both questions may be answered at any later time.
     """
 
     def __init__(self, settings: SessionSettings, random: RandomBytes) -> None:
@@ -81,6 +81,15 @@ class ServerSession(PppSession):
         """Give the client ``address``, ``dns`` and ``wins`` by IPCP, as soon as encryption is settled."""
         if self.phase is Phase.NETWORK and self.network is not None and self.network.ipcp is None:
             self.network.ipcp = Ipcp.as_server(ours, address, dns, wins, self.settings.negotiation)
+            self._settle(now)
+
+    def no_address(self, detail: str, now: float) -> None:
+        """There is no address for the client, for the reason ``detail``; this instead of `assign`.
+
+        The session ends when encryption is settled and IPCP could be refused, so that the client sees what failed.
+        """
+        if self.phase is Phase.NETWORK and self.network is not None and self.network.ipcp is None:
+            self.network.no_address(detail)
             self._settle(now)
 
     def _link_up(self, now: float) -> None:

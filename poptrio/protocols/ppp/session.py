@@ -23,13 +23,16 @@ from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.authenticator import AuthenticationProtocol
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.control_protocol import ControlProtocol, LayerEvent
-from poptrio.protocols.ppp.frames import Packet, Protocol, build_frame, protocol_name, split_frame
+from poptrio.protocols.ppp.frames import LARGEST_FRAME, Packet, Protocol, build_frame, protocol_name, split_frame
 from poptrio.protocols.ppp.lcp import Lcp, LcpNote
 from poptrio.protocols.ppp.network_phase import NetworkPhase
 from poptrio.protocols.ppp.session_events import SessionEvent, SessionSettings
 
 NOTES_OF_MALFORMED = 5
 """So many malformed packets of one session are noted; all are counted."""
+
+MOST_NEGOTIATIONS = 10
+"""How often LCP may come up before the peer is authenticated. Each time is another challenge to be judged."""
 
 
 class Phase(Enum):
@@ -55,6 +58,8 @@ class PppSession:
         self._frames: list[bytes] = []
         self._events: deque[SessionEvent] = deque()
         self._heard = False
+        self._last_heard = -math.inf
+        self._negotiations = 0
         self._terminating: tuple[CauseOfEnd, str] | None = None
         self._echoes_out = 0
         self._echo_deadline = math.inf
@@ -76,10 +81,21 @@ class PppSession:
             return
         self._heard = True
         try:
+            if len(frame) > LARGEST_FRAME:
+                raise MalformedPacket(f"PPP frame of {len(frame)} octets, at most {LARGEST_FRAME} fit into the MRU")
             self._dispatch(*split_frame(frame), now)
+            self._peer_lives(now)
         except MalformedPacket as error:
             self._malformed(error)
         self._settle(now)
+
+    def peer_heard(self, last_packet: float) -> None:
+        """GRE packets come from the peer; the last IP packet among them came at ``last_packet``, 0.0 if none did.
+
+        What is heard spares the peer an LCP Echo-Request; tell it before `handle_timeout`.
+        """
+        self._heard = True
+        self._peer_lives(last_packet)
 
     def frames_to_send(self) -> list[bytes]:
         """The complete PPP frames that have become due, in order; each is handed out once."""
@@ -102,8 +118,7 @@ class PppSession:
         if now >= self._echo_deadline:
             self._send_echo(now)
         if now >= self._establish_deadline:
-            self._establish_deadline = math.inf
-            self.terminate(*self._stuck(), now)
+            self._give_up(*self._stuck(), now)
         self._role_timeout(now)
         self._settle(now)
 
@@ -124,6 +139,13 @@ class PppSession:
             self.lcp.close(now)
             self._settle(now)
         else:
+            self._end(cause, detail)
+
+    def _give_up(self, cause: CauseOfEnd, detail: str, now: float) -> None:
+        """Time is up. Where not even LCP is Opened, nobody can be expected to answer the Terminate-Request."""
+        answering = self.lcp.opened
+        self.terminate(cause, detail, now)
+        if not answering and self.phase is Phase.TERMINATE:
             self._end(cause, detail)
 
     def request_encryption_reset(self, now: float) -> None:
@@ -269,6 +291,7 @@ class PppSession:
         notes, lcp.notes = lcp.notes, []
         for event in happened:
             if event is LayerEvent.UP:
+                self._negotiations += 1
                 self._echoes_out = 0
                 self._echo_deadline = now + (self.settings.lcp_echo_interval or math.inf)
                 self._link_up(now)
@@ -287,6 +310,8 @@ class PppSession:
     def _lcp_down(self, now: float) -> None:
         if self.lcp.terminated_by_peer:
             self._end_as_said(*self._peer_left())
+        elif self.phase is Phase.AUTHENTICATE and self._negotiations >= MOST_NEGOTIATIONS:
+            self.terminate(CauseOfEnd.PROTOCOL_ERROR, f"it negotiated LCP {self._negotiations} times", now)
         elif self.phase is Phase.AUTHENTICATE:
             self.phase = Phase.ESTABLISH
             self.authentication = None
@@ -303,8 +328,6 @@ class PppSession:
                 self._note("protocol-rejected-by-peer", f"the peer does not speak {protocol_name(number)}")
                 if self.network is not None:
                     self.network.rejected_by_peer(number, now)
-            case LcpNote.ECHO_REPLY:
-                self._echoes_out = 0
             case LcpNote.LOOPBACK:
                 self.terminate(CauseOfEnd.LCP_LOOPBACK, "", now)
             case LcpNote.IDENTIFICATION:
@@ -314,7 +337,17 @@ class PppSession:
             case _:
                 assert_never(note)
 
+    def _peer_lives(self, when: float) -> None:
+        """The peer was heard at ``when``: no Echo-Request is unanswered any more."""
+        if when > self._last_heard:
+            self._last_heard = when
+            self._echoes_out = 0
+
     def _send_echo(self, now: float) -> None:
+        silent_until = self._last_heard + self.settings.lcp_echo_interval
+        if silent_until > now:
+            self._echo_deadline = silent_until
+            return
         if self._echoes_out >= self.settings.lcp_echo_failures:
             self._end(CauseOfEnd.LCP_ECHO_TIMEOUT, f"{self._echoes_out} Echo-Requests in a row")
             return

@@ -243,19 +243,30 @@ class TestPrefer:
         server.encrypt()
         assert [up.mtu for up in server.events(NetworkUp)] == [1400, 1396]
 
-    def test_ccp_going_down_goes_on_in_clear(self, server):
+    @pytest.mark.parametrize("line", ["CCP TermReq 9", "CCP TermAck 9", "CCP ConfReq 9 <mppe 00000040>"])
+    def test_once_agreed_it_is_not_given_up_and_no_key_starts_again(self, server, line):
         server.encrypt()
         server.agree("IPCP", "<addr 10.0.0.2>")
-        server.hear("CCP TermReq 9")
-        assert changes(server)[-1] == (None, None)
-        assert server.wait(20.0) == []
-        assert server.ended is None
-
-    def test_a_new_negotiation_makes_new_tables_before_our_request_leaves(self, server):
-        server.encrypt()
         before = len(changes(server))
-        server.hear("CCP ConfReq 9 <mppe 00000040>")
-        assert changes(server)[before:] == [(None, None), (None, RECEIVE)]
+        assert server.hear(line)[-1] == "LCP TermReq 2"
+        assert set(changes(server)[before:]) == {(None, None)}
+        server.hear(f"CCP ConfReq 10 {STRONG}", "LCP TermAck 2")
+        assert set(changes(server)[before:]) == {(None, None)}
+        assert server.ended.cause is CauseOfEnd.ENCRYPTION_LOST
+
+    def test_one_direction_that_was_agreed_is_not_given_up_either(self, server):
+        for number in range(6):
+            server.hear(f"CCP ConfReq {number}")
+        server.ack("CCP")
+        server.hear("CCP TermReq 9", "LCP TermAck 2")
+        assert server.ended.cause is CauseOfEnd.ENCRYPTION_LOST
+
+    def test_ccp_without_encryption_may_go_down(self, server):
+        server.hear(f"CCP ConfRej 1 {STRONG}", "CCP ConfReq 2")
+        server.ack("CCP")
+        server.hear("CCP TermReq 9")
+        assert server.ended is None
+        assert changes(server)[-1] == (None, None)
 
     def test_no_keys_no_ccp(self, make_server):
         server = make_server(auth=["pap"], encryption="prefer")

@@ -233,6 +233,31 @@ class TestEcho:
         assert server.ended.cause is CauseOfEnd.LCP_ECHO_TIMEOUT
         assert server.ended.detail == "3 Echo-Requests in a row"
 
+    def test_a_peer_that_is_heard_on_the_data_path_is_not_asked(self, make_server):
+        server = make_server(lcp_echo_interval=10.0, lcp_echo_failures=1)
+        server.up()
+        for _ in range(20):
+            server.session.peer_heard(server.now + 4.0)
+            assert server.wait(9.0) == []
+        assert server.wait(5.0) == ["LCP EchoReq 2 01010101"]
+
+    def test_what_is_heard_makes_up_for_unanswered_ones(self, make_server):
+        server = make_server(lcp_echo_interval=10.0, lcp_echo_failures=3)
+        server.up()
+        assert len(server.wait(39.0)) == 3
+        server.session.peer_heard(38.0)
+        assert len(server.wait(38.0)) == 3
+        assert server.ended is None
+
+    def test_what_was_heard_before_does_not(self, make_server):
+        server = make_server(lcp_echo_interval=10.0, lcp_echo_failures=3)
+        server.up()
+        server.session.peer_heard(5.0)
+        server.wait(30.0)
+        server.session.peer_heard(5.0)
+        server.wait(15.0)
+        assert server.ended.cause is CauseOfEnd.LCP_ECHO_TIMEOUT
+
     def test_an_interval_of_zero_sends_none(self, make_server):
         server = make_server(lcp_echo_interval=0.0)
         server.up()

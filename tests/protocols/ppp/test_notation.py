@@ -3,7 +3,8 @@
 import pytest
 
 from poptrio.errors import MalformedPacket
-from poptrio.testing.ppp_notation import frame_from_line, line_from_frame
+from poptrio.protocols.ppp.notation import line_from_frame, log_line
+from poptrio.testing.ppp_notation import frame_from_line
 
 
 @pytest.mark.parametrize(
@@ -15,7 +16,7 @@ from poptrio.testing.ppp_notation import frame_from_line, line_from_frame
         ("LCP TermReq 2", "ff03c021 05020004"),
         ("LCP 42 2 0102", "ff03c021 2a0200060102"),
         ("IPCP ConfReq 3 <addr 10.0.0.2> <wins2 0.0.0.0>", "ff038021 01030010 03060a000002 840600000000"),
-        ("IPCP ConfReq 3 <addr 0a>", "ff038021 01030007 03030a"),
+        ("IPCP ConfReq 3 <3 0a>", "ff038021 01030007 03030a"),
         ("CCP ResetReq 4", "ff0380fd 0e040004"),
         ("CHAP Challenge 5 value=0a0b name=a server", "ff03c223 0105000f 020a0b 6120736572766572"),
         ("CHAP Success 5 S=0 M=hello", "ff03c223 0305000f 533d30204d3d68656c6c6f"),
@@ -39,3 +40,22 @@ def test_time_stops_where_nothing_is_waited_for(server):
     assert server.now == 0.0
     server.wait(5.0)
     assert server.now == 5.0
+
+
+@pytest.mark.parametrize(
+    ("frame", "line"),
+    [
+        ("ff03c023 0106000e 02616c 06676568 65696d", "PAP AuthReq 6 user=al password=(hidden)"),
+        ("ff03c023 01060009 02616c 06 67", "13 octets, malformed: "),
+        ("ff03c023 09060006 6768", "PAP 9 6 (hidden)"),
+        ("ff03c223 02050009 02 6768 616c", "CHAP Response 5 value=(hidden) name=al"),
+        ("ff03c021 0805000a c023 01060004", "LCP ProtRej 5 c023(hidden)"),
+        ("ff03c021 0101000a 0105010203 0302 00", "16 octets, malformed: "),
+        ("ff03c223 01050007 01ff fe", "CHAP Challenge 5 value=ff name=\\xfe"),
+        ("ff03c223 01050004", "8 octets, malformed: "),
+        ("ff03c021" + "00" * 1501, "1505 octets"),
+        ("", "0 octets, malformed: "),
+    ],
+)
+def test_a_line_for_the_log_has_no_secret_and_never_fails(frame, line):
+    assert log_line(bytes.fromhex(frame)).startswith(line)

@@ -241,6 +241,20 @@ class TestEstablishTimeout:
         server.hear("LCP ConfReq 1")
         assert self.expire(server) == (CauseOfEnd.LCP_TIMEOUT, "")
 
+    def test_where_lcp_is_not_up_nobody_is_waited_for(self, make_server):
+        server = make_server()
+        server.start()
+        server.hear("LCP ConfReq 1")
+        assert server.wait(5.0)[-1].startswith("LCP TermReq")
+        assert server.ended.cause is CauseOfEnd.LCP_TIMEOUT
+        assert server.session.next_deadline() == math.inf
+
+    def test_gre_packets_without_lcp(self, make_server):
+        server = make_server()
+        server.start()
+        server.session.peer_heard(0.0)
+        assert self.expire(server) == (CauseOfEnd.LCP_TIMEOUT, "")
+
     def test_no_response(self, make_server):
         server = make_server()
         server.link()
@@ -286,3 +300,53 @@ class TestEstablishTimeout:
         server.up()
         server.wait(1000.0)
         assert server.ended is None
+
+
+class TestNoAddress:
+    """The peer must see that addresses failed (Windows: error 720), not encryption."""
+
+    @pytest.fixture
+    def unaddressed(self, server):
+        server.log_in()
+        assert server.do(server.session.no_address, "the pool is used up") == []
+        return server
+
+    def test_ipcp_is_refused_when_encryption_is_up(self, unaddressed):
+        assert unaddressed.encrypt() == []
+        assert unaddressed.hear("IPCP ConfReq 1 <addr 0.0.0.0>") == [
+            "LCP ProtRej 2 80210101000a030600000000",
+            "LCP TermReq 3",
+        ]
+        unaddressed.hear("LCP TermAck 3")
+        assert unaddressed.ended.cause is CauseOfEnd.ADDRESS_UNAVAILABLE
+        assert unaddressed.ended.detail == "the pool is used up"
+
+    def test_ipcp_that_came_early_is_refused_then(self, unaddressed):
+        assert unaddressed.hear("IPCP ConfReq 1 <addr 0.0.0.0>") == []
+        assert unaddressed.encrypt()[0].startswith("LCP ProtRej")
+
+    def test_a_peer_that_does_not_begin_is_waited_for_a_second(self, unaddressed):
+        unaddressed.encrypt()
+        assert unaddressed.wait(0.9) == []
+        assert unaddressed.wait(0.1) == ["LCP TermReq 2"]
+        unaddressed.hear("LCP TermAck 2")
+        assert unaddressed.ended.cause is CauseOfEnd.ADDRESS_UNAVAILABLE
+
+    def test_a_peer_that_hangs_up_meanwhile_had_no_address(self, unaddressed):
+        unaddressed.encrypt()
+        unaddressed.hear("LCP TermReq 9")
+        assert (unaddressed.ended.cause, unaddressed.ended.detail) == (
+            CauseOfEnd.ADDRESS_UNAVAILABLE,
+            "the pool is used up",
+        )
+
+    def test_encryption_that_fails_is_the_cause(self, unaddressed):
+        unaddressed.hear("LCP ProtRej 5 80fd", "LCP TermAck 2")
+        assert unaddressed.ended.cause is CauseOfEnd.ENCRYPTION_NOT_AGREED
+
+    def test_our_client_fails_at_addresses(self, make_client):
+        client = make_client(encryption="refuse", auth=["pap"])
+        client.link("<auth pap>")
+        client.hear("PAP AuthAck 1 welcome", "LCP ProtRej 2 8021", "LCP TermReq 3")
+        client.wait(20.0)
+        assert client.ended.cause is CauseOfEnd.NETWORK_NOT_AGREED

@@ -1,0 +1,56 @@
+"""How many calls the file descriptors of this process are enough for: each control connection needs one.
+
+Without one left, accept() fails, and whoever dials then hangs without an answer; a limit below that refuses politely.
+"""
+
+import resource
+
+import structlog
+
+from poptrio.config import Config
+
+RESERVE = 100
+"""Descriptors that are no control connections: raw sockets, TUN, netlink, files and connections of plugins."""
+
+REMEDY = "raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; containers: --ulimit nofile=), or lower max_calls"
+"""What to do when they are not enough."""
+
+log = structlog.get_logger("poptrio.server")
+
+
+def needed(config: Config) -> int:
+    """Descriptors for as many control connections as the configuration allows, with one call on each."""
+    return config.server.max_calls + config.server.max_unauthenticated + RESERVE
+
+
+def hard_limit() -> int:
+    """The most that the process may have (getrlimit(2), RLIMIT_NOFILE)."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 1 << 31 if hard == resource.RLIM_INFINITY else hard
+
+
+def raise_limit() -> int:
+    """Let this process have as many as it may, and return how many that are."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard_limit()
+
+
+def fitted(config: Config, limit: int) -> Config:
+    """``config`` with fewer calls, and a warning, where ``limit`` descriptors are not enough for it."""
+    if needed(config) <= limit:
+        return config
+    server = config.server
+    connections = max(limit - RESERVE, 2)
+    strangers = min(server.max_unauthenticated, max(connections // 4, 1))
+    calls = min(server.max_calls, connections - strangers)
+    log.warning(
+        "too few file descriptors",
+        limit=limit,
+        needed=needed(config),
+        max_calls=calls,
+        max_unauthenticated=strangers,
+        remedy=REMEDY,
+    )
+    changed = server.model_copy(update={"max_calls": calls, "max_unauthenticated": strangers})
+    return config.model_copy(update={"server": changed})

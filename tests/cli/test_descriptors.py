@@ -1,0 +1,39 @@
+"""The limits of the server follow the file descriptors that the process may have."""
+
+import pytest
+from structlog.testing import capture_logs
+
+from poptrio.cli.descriptors import RESERVE, fitted, hard_limit, needed, raise_limit
+from poptrio.config import Config
+
+CONFIG = Config.parse("[server]\nmax_calls = 10000\nmax_unauthenticated = 500")
+
+
+def test_what_fits_stays_as_it_is():
+    with capture_logs() as entries:
+        assert fitted(CONFIG, 10_600) is CONFIG
+    assert entries == []
+
+
+@pytest.mark.parametrize(("limit", "calls", "strangers"), [(10_599, 9_999, 500), (1024, 693, 231), (8, 1, 1)])
+def test_what_does_not_fit_is_lowered_and_said(limit, calls, strangers, tmp_path):
+    config = Config.parse("[server]\nmax_calls = 10000\nmax_unauthenticated = 500", folder=tmp_path)
+    with capture_logs() as entries:
+        lowered = fitted(config, limit)
+    assert (lowered.server.max_calls, lowered.server.max_unauthenticated) == (calls, strangers)
+    assert needed(lowered) <= max(limit, RESERVE + 2)
+    assert lowered.folder == tmp_path
+    assert config.server.max_calls == 10_000
+    (entry,) = entries
+    assert (entry["event"], entry["log_level"], entry["limit"]) == ("too few file descriptors", "warning", limit)
+
+
+def test_the_limit_is_raised_as_far_as_it_goes():
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 512), hard))
+    try:
+        assert raise_limit() == hard_limit()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
