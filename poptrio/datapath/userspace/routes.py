@@ -47,12 +47,18 @@ class KernelRoutes:
             self._add(network)
 
     def restore(self) -> list[IPv4Network]:
-        """Add every route again that should be there; returns those that were not. Raises OSError as `replace`."""
-        missing = []
+        """Add the routes again that should be there; returns those that were not. Raises OSError as `replace`.
+
+        Only the first is asked for while it is there: a device that was down, or a flush, has lost them all, and ten
+        thousand questions would stop all calls meanwhile.
+        """
+        missing: list[IPv4Network] = []
         for network in (*self._standing, *self._users):
             try:
                 self._add(network)
             except FileExistsError:
+                if not missing:
+                    break
                 continue
             missing.append(network)
         return missing
