@@ -16,7 +16,9 @@ help:
 	@echo "make format   let ruff format             make docs    regenerate reference pages and config.toml"
 
 # The newest of the usual names that is 3.11 or later, with what a virtual environment needs.
-$(STAMP): pyproject.toml
+PLUGINS := plugins/poptrio-radius plugins/poptrio-ldap plugins/poptrio-ntlm-auth
+
+$(STAMP): pyproject.toml $(PLUGINS:%=%/pyproject.toml)
 	@set -e; \
 	for python in python3 python3.14 python3.13 python3.12 python3.11 none; do \
 	    "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && break; \
@@ -32,7 +34,7 @@ $(STAMP): pyproject.toml
 	    fi; \
 	fi; \
 	"$$python" -m venv $(VENV); \
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'; \
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]' $(PLUGINS:%=--editable %); \
 	touch $@
 
 chap-secrets: | $(STAMP)
@@ -48,7 +50,7 @@ test: $(STAMP)
 test-lowest: $(STAMP)
 	@$(BIN)/python tests/lowest_versions.py > $(VENV)/lowest.txt
 	@$(BIN)/python -m venv $(VENV)-lowest
-	@$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)/lowest.txt --editable '.[test]'
+	@$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)/lowest.txt --editable '.[test]' $(PLUGINS:%=--editable %)
 	@$(VENV)-lowest/bin/pytest -m 'not root'
 
 demo: $(STAMP)

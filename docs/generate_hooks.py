@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from poptrio import api, hookspecs
-from poptrio.calls import AuthRequest
+from poptrio.protocols.ppp.auth_requests import AuthRequest
 
 REFERENCE = Path(__file__).resolve().parent / "reference" / "hooks.md"
 
@@ -34,7 +34,9 @@ error, each with the plugin and the milliseconds it took.
 
 WITHOUT_DOCSTRING = {
     "AddressRange": "The first and the last `IPv4Address` of a range, both included.",
-    "AuthRequest": "Any of the four requests.",
+    "AuthRequest": "Any of the six requests.",
+    "Decision": "Any of the five answers of `poptrio_authenticate`, besides `None`.",
+    "EapMethod": 'One of `"mschap-v2"`, `"md5"`.',
     "Encryption": 'One of `"require"`, `"prefer"`, `"refuse"`.',
     "hookimpl": "Marks a function as a hook.",
 }

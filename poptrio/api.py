@@ -10,27 +10,37 @@ import trio
 from pydantic import BaseModel, ValidationError
 
 from poptrio.address_ranges import AddressRange, address_count, parse_ranges, range_text
-from poptrio.calls import (
-    Accept,
-    AccountingKind,
-    AccountingRecord,
-    AddressLease,
-    AuthRequest,
-    CallInfo,
-    ChapMd5Request,
-    Encryption,
-    MsChapV1Request,
-    MsChapV2Request,
-    PapRequest,
-    Reject,
-    ServerInfo,
-    Traffic,
-)
+from poptrio.calls import AccountingKind, AccountingRecord, AddressLease, CallInfo, Traffic
 from poptrio.config.faults import explain
+from poptrio.crypto.keys import mschap_v1_keys
 from poptrio.crypto.mppe_keys import MppeKeys
+from poptrio.decisions import (
+    Accept,
+    Challenge,
+    Decision,
+    EapMethod,
+    Encryption,
+    LocalEap,
+    Quota,
+    Rate,
+    RateLimit,
+    Reject,
+    Unavailable,
+)
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
 from poptrio.hookspecs import hookimpl
+from poptrio.protocols.ppp.auth_requests import (
+    AuthRequest,
+    ChapMd5Request,
+    EapRequest,
+    MsChapV1Request,
+    MsChapV2ChangePasswordRequest,
+    MsChapV2Request,
+    PapRequest,
+)
 from poptrio.protocols.ppp.proof import CannotVerify
+from poptrio.server_info import ServerInfo
+from poptrio.sessions import NoSessions, Session, SessionChange, Sessions
 from poptrio.verify import reject_unknown, verify
 
 __all__ = [
@@ -43,20 +53,35 @@ __all__ = [
     "CallInfo",
     "CannotVerify",
     "CauseOfEnd",
+    "Challenge",
     "ChapMd5Request",
     "ConfigError",
     "ConfigFault",
+    "Decision",
+    "EapMethod",
+    "EapRequest",
     "Encryption",
+    "LocalEap",
     "MppeKeys",
     "MsChapV1Request",
+    "MsChapV2ChangePasswordRequest",
     "MsChapV2Request",
     "NoAddress",
+    "NoSessions",
     "PapRequest",
+    "Quota",
+    "Rate",
+    "RateLimit",
     "Reject",
     "ServerInfo",
+    "Session",
+    "SessionChange",
+    "Sessions",
     "Traffic",
+    "Unavailable",
     "address_count",
     "hookimpl",
+    "mschap_v1_keys",
     "parse_ranges",
     "range_text",
     "read_config",

@@ -1,4 +1,4 @@
-"""What passes between the server and its plugins: who calls, what a plugin decided, addresses, accounting.
+"""What passes between the server and its plugins besides decisions: who calls, addresses, accounting.
 
 Everything here is a frozen value; `poptrio.api` re-exports what a plugin author needs.
 """
@@ -7,52 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
-from ipaddress import IPv4Address, IPv4Network
-from pathlib import Path
-from typing import Literal
+from ipaddress import IPv4Address
 
-from poptrio.crypto.mppe_keys import MppeKeys
+from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
-from poptrio.protocols.ppp.auth_requests import (
-    AuthRequest,
-    ChapMd5Request,
-    MsChapV1Request,
-    MsChapV2Request,
-    PapRequest,
-)
-
-__all__ = [
-    "Accept",
-    "AccountingKind",
-    "AccountingRecord",
-    "AddressLease",
-    "AuthRequest",
-    "CallInfo",
-    "ChapMd5Request",
-    "Encryption",
-    "MsChapV1Request",
-    "MsChapV2Request",
-    "PapRequest",
-    "Reject",
-    "ServerInfo",
-    "Traffic",
-]
-
-Encryption = Literal["require", "prefer", "refuse"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerInfo:
-    """What a plugin may know of the server that starts it.
-
-    ``folder`` is that of the configuration file, where relative files are looked up; ``name`` what the server calls
-    itself to clients; ``address`` its inner address; ``pool`` the texts of ``[addresses] pool``.
-    """
-
-    folder: Path
-    name: str
-    address: IPv4Address
-    pool: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +19,7 @@ class CallInfo:
 
     ``session_id`` is unique over all calls and restarts; ``call_id`` is ours, ``peer_call_id`` the client's
     (RFC 2637 §2.7); ``peer`` and ``server`` are the outer addresses; ``started`` is wall-clock time in UTC.
+    ``connection_id`` is as unique as ``session_id``, and the same for all calls of one control connection.
     """
 
     session_id: str
@@ -73,50 +32,7 @@ class CallInfo:
     vendor: str = ""
     firmware: int = 0
     phone_number: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accept:
-    """The caller is who it says; everything a backend may decide about the call. None means: as configured.
-
-    ``user`` is the name under which the call is logged and accounted. ``mppe_keys`` are from the server's point of
-    view; without them the call cannot be encrypted. ``authenticator_response`` is the ``S=`` string of MS-CHAPv2
-    (RFC 2759 §5), which proves to the client that the server knows the password too. ``framed_address`` is the one
-    address for the call; ``framed_networks``, unless empty, where it must come from, the preferred first. Timeouts are
-    seconds.
-    """
-
-    user: str
-    mppe_keys: MppeKeys | None = None
-    authenticator_response: str = ""
-    message: str = ""
-    encryption: Encryption | None = None
-    encryption_bits: tuple[int, ...] | None = None
-    framed_address: IPv4Address | None = None
-    framed_networks: tuple[IPv4Network, ...] = ()
-    framed_pool: str | None = None
-    framed_routes: tuple[IPv4Network, ...] = ()
-    framed_mtu: int | None = None
-    dns: tuple[IPv4Address, ...] | None = None
-    wins: tuple[IPv4Address, ...] | None = None
-    session_timeout: float | None = None
-    idle_timeout: float | None = None
-    interim_interval: float | None = None
-    classes: tuple[bytes, ...] = ()
-    filter_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reject:
-    """The caller is refused. ``reason`` is for the log; the client sees ``code`` and ``message`` only.
-
-    ``code`` is an ``E=`` number of RFC 2759 §6: 646 restricted hours, 647 disabled, 648 expired, 649 no dial-in
-    permission, 691 authentication failure, 709 changing the password.
-    """
-
-    reason: str
-    code: int = 691
-    message: str = ""
+    connection_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +64,12 @@ class Traffic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountingRecord:
-    """One accounting event of a call that had an address. ``seconds`` since it came up; ``cause`` only at STOP."""
+    """One accounting event of a call that had an address. ``seconds`` since it came up; ``cause`` only at STOP.
+
+    ``accept`` is what was decided about the call, with every `SessionChange` since. ``timestamp`` is the wall-clock
+    time of the event in UTC. ``authenticated_by`` is the plugin that accepted the caller, ``protocol`` and
+    ``encryption`` are what was agreed on, as in the log.
+    """
 
     kind: AccountingKind
     call: CallInfo
@@ -156,4 +77,8 @@ class AccountingRecord:
     address: IPv4Address
     seconds: float
     traffic: Traffic
+    timestamp: datetime
     cause: CauseOfEnd | None = None
+    authenticated_by: str = ""
+    protocol: str = ""
+    encryption: str = ""

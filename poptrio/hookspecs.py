@@ -10,7 +10,10 @@ from ipaddress import IPv4Address
 
 import pluggy
 
-from poptrio.calls import Accept, AccountingRecord, AddressLease, AuthRequest, CallInfo, Reject, ServerInfo
+from poptrio.calls import AccountingRecord, AddressLease, CallInfo
+from poptrio.decisions import Accept, Decision
+from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.server_info import ServerInfo
 
 PROJECT = "poptrio"
 """The entry-point group, and the project name of pluggy's markers."""
@@ -34,13 +37,16 @@ def poptrio_lifespan(config: Mapping[str, object], server: ServerInfo) -> Abstra
 
 
 @hookspec
-async def poptrio_authenticate(call: CallInfo, request: AuthRequest) -> Accept | Reject | None:
+async def poptrio_authenticate(call: CallInfo, request: AuthRequest) -> Decision | None:
     """Decide who is calling.
 
-    Called once per authentication attempt, in the order of ``[authentication] plugins``, one plugin after the other.
-    Return None when the user is not yours: the next plugin is asked. `Accept` and `Reject` are final. When every plugin
-    returns None the call is refused as if the password were wrong. An exception, an answer of another type, or none
-    within ``[authentication] timeout`` refuses the call and is logged: a broken directory must not open the door.
+    Called once per authentication attempt, in the order of ``[authentication] plugins`` (or of the caller's domain),
+    one plugin after the other. Return None when the user is not yours: the next plugin is asked. `Accept` and `Reject`
+    are final. `Challenge` asks the client for more and `LocalEap` for an EAP method of poptrio's own; the answer goes
+    to the same plugin, and to no other. `Unavailable` says that nobody can tell now. When every plugin returns None the
+    call is refused as if the password were wrong. An exception, an answer of another type, or none within
+    ``[authentication] timeout`` is like `Unavailable`, refuses the call and is logged: a broken directory must not open
+    the door.
     """
 
 
@@ -59,7 +65,9 @@ async def poptrio_allocate_address(call: CallInfo, user: Accept) -> AddressLease
 async def poptrio_account(record: AccountingRecord) -> None:
     """Take note of a call's start, its traffic so far, or its end.
 
-    Every plugin is called, all at the same time. Exceptions and late answers are logged and change nothing.
+    Every plugin is called, all at the same time, each with a deadline of its own. Exceptions and late answers are
+    logged and change nothing. A call that ends while its Start or an interim record waits cancels the hook: note down
+    what must not be lost before you wait for anything.
     """
 
 

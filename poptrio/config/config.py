@@ -6,12 +6,12 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from poptrio.calls import ServerInfo
 from poptrio.config.cross_checks import cross_faults
 from poptrio.config.faults import Fault, Places, explain, syntax_fault, without
 from poptrio.config.insecure import insecure_settings
 from poptrio.config.sections import Addresses, Authentication, Gre, Log, Ppp, Section, Server
 from poptrio.errors import ConfigError, ConfigFault
+from poptrio.server_info import ServerInfo
 
 
 class Config(Section):

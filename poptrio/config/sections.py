@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from poptrio.address_ranges import AddressRange, parse_ranges
-from poptrio.calls import Encryption
 from poptrio.config.values import (
     Count,
     CountOrNoLimit,
@@ -23,6 +22,7 @@ from poptrio.config.values import (
     SecondsOrOff,
     Unique,
 )
+from poptrio.decisions import Encryption
 
 AuthenticationProtocol = Literal["mschap-v2", "mschap-v1", "chap-md5", "pap"]
 EncryptionMode = Literal["stateless", "stateful", "any"]

@@ -20,6 +20,7 @@ from poptrio.api import (
     CannotVerify,
     ConfigError,
     ConfigFault,
+    LocalEap,
     Reject,
     ServerInfo,
     hookimpl,
@@ -68,7 +69,7 @@ class ChapSecrets:
         yield
 
     @hookimpl
-    async def poptrio_authenticate(self, request: AuthRequest) -> Accept | Reject | None:
+    async def poptrio_authenticate(self, request: AuthRequest) -> Accept | Reject | LocalEap | None:
         """Judge the caller by its row; without one it is another plugin's."""
         assert self._secrets is not None, "asked before the lifespan was entered"
         row = await self._secrets.row_of(request)
@@ -204,13 +205,13 @@ class SecretsFile:
                 log.warning("secret is never used", file=str(self._path), line=row.line, because_of_line=used)
 
 
-def _judge(request: AuthRequest, row: Row) -> Accept | Reject:
+def _judge(request: AuthRequest, row: Row) -> Accept | Reject | LocalEap:
     """Verify the secret first: who does not know it learns nothing about the row."""
     try:
         decision = verify(request, row.secret.password, nt_hash=row.secret.nt_hash)
     except CannotVerify as error:
         return Reject(reason=f"line {row.line} of the secrets file: {error}")
-    if isinstance(decision, Reject):
+    if not isinstance(decision, Accept):
         return decision
     if not row.networks:
         return Reject(reason=f"line {row.line} of the secrets file permits no address", code=NO_DIALIN_PERMISSION)

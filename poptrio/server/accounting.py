@@ -1,5 +1,7 @@
 """Accounting records of a call (RFC 2866 §5.1): Start when it has an address, Interim on the way, Stop at the end."""
 
+from datetime import UTC, datetime
+
 from poptrio.calls import AccountingKind, AccountingRecord, Traffic
 from poptrio.datapath.base import PathCounters
 from poptrio.server.call import Call
@@ -20,7 +22,11 @@ async def account(call: Call, kind: AccountingKind, now: float) -> None:
         address=lease.address,
         seconds=now - call.up_since,
         traffic=traffic(call.counters),
+        timestamp=datetime.now(UTC),
         cause=call.cause if kind is AccountingKind.STOP else None,
+        authenticated_by=call.authenticated_by,
+        protocol=call.authentication,
+        encryption=call.encryption,
     )
     await call.server.hooks.account(record)
 

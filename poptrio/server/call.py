@@ -3,8 +3,9 @@
 import structlog
 import trio
 
-from poptrio.calls import Accept, AddressLease, CallInfo
+from poptrio.calls import AddressLease, CallInfo
 from poptrio.datapath.base import CallPath, PathCounters
+from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
 from poptrio.server.registry import Stranger
@@ -49,6 +50,7 @@ class Call:
         self.counters = PathCounters()
         self.encryption = "none"
         self.authentication = ""
+        self.authenticated_by = ""
         self.up_since: float | None = None
         self.network_is_up = trio.Event()
         self.accounting_started = False

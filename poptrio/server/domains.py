@@ -6,7 +6,7 @@ and ``domain``, by which plugins look the user up.
 
 from dataclasses import dataclass, replace
 
-from poptrio.calls import AuthRequest
+from poptrio.protocols.ppp.auth_requests import AuthRequest
 
 
 @dataclass(frozen=True, slots=True)

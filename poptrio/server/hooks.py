@@ -17,9 +17,12 @@ from typing import Any, Self
 import structlog
 import trio
 
-from poptrio.calls import Accept, AccountingRecord, AddressLease, AuthRequest, CallInfo, Reject, ServerInfo
+from poptrio.calls import AccountingRecord, AddressLease, CallInfo
+from poptrio.decisions import Accept, Reject
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
+from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
+from poptrio.server_info import ServerInfo
 from poptrio.verify import reject_unknown
 
 AUTHENTICATE = "poptrio_authenticate"

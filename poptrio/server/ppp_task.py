@@ -10,10 +10,11 @@ from functools import partial
 
 import trio
 
-from poptrio.calls import Accept, AuthRequest, Reject
 from poptrio.datapath.base import CallPath, NetworkParameters
+from poptrio.decisions import Accept, Reject
 from poptrio.errors import CauseOfEnd, NoAddress
 from poptrio.protocols.ppp import session_events as events
+from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.protocols.ppp.authenticator import Accepted, Refused
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession

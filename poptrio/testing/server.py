@@ -15,10 +15,11 @@ from pathlib import Path
 import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from poptrio.calls import Accept, AuthRequest, Reject
 from poptrio.config import Config
 from poptrio.datapath.memory import Link, MemoryNetwork
+from poptrio.decisions import Accept, LocalEap, Reject
 from poptrio.hookspecs import hookimpl
+from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.hooks import Hooks
@@ -46,7 +47,7 @@ class OneUser:
         self._password = password
 
     @hookimpl
-    async def poptrio_authenticate(self, request: AuthRequest) -> Accept | Reject | None:
+    async def poptrio_authenticate(self, request: AuthRequest) -> Accept | Reject | LocalEap | None:
         """Accept the one user with the right password."""
         return verify(request, self._password) if request.username == self._username else None
 

@@ -8,10 +8,11 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair
 
-from poptrio.calls import AddressLease, Reject
+from poptrio.calls import AddressLease
 from poptrio.client.dial import GOODBYE_WAIT, INTERRUPTED, Caller, DialSettings, dial
 from poptrio.client.steps import DialOutcome, Step
 from poptrio.datapath.memory import MemoryNetwork
+from poptrio.decisions import Reject
 from poptrio.errors import NoAddress
 from poptrio.hookspecs import hookimpl
 from poptrio.protocols.gre import call_id_of

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poptrio.calls import PapRequest
+from poptrio.protocols.ppp.auth_requests import PapRequest
 from poptrio.server.domains import DomainRule, seen_and_used
 
 

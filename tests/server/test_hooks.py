@@ -512,6 +512,7 @@ async def test_accounting_reaches_all_at_once_whatever_one_does(autojump_clock):
         address=IPv4Address("10.90.0.2"),
         seconds=0.0,
         traffic=Traffic(),
+        timestamp=datetime(2026, 1, 1, tzinfo=UTC),
     )
     extra = {"auth": Authenticator(), **{f"p{number}": plugin for number, plugin in enumerate(plugins)}}
     hooks = Hooks.load(list(extra), extra=extra)

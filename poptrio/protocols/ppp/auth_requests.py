@@ -16,6 +16,8 @@ class _Request:
     name: str
     username: str
     domain: str = ""
+    context: object = field(default=None, repr=False, compare=False)
+    """What the plugin gave along with its `Challenge`, or with the `Accept` of an earlier authentication."""
 
     @property
     def protocol(self) -> str:
@@ -69,11 +71,53 @@ class MsChapV2Request(_Request):
         return self.name.rpartition("\\")[2].encode("utf-8", "surrogateescape")
 
 
-AuthRequest = PapRequest | ChapMd5Request | MsChapV1Request | MsChapV2Request
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MsChapV2ChangePasswordRequest(_Request):
+    """MS-CHAPv2 Change-Password (RFC 2759 §7), sent after a Failure with ``E=648``: a new password and its proof.
+
+    ``encrypted_password`` has 516 octets, the new password under the old one's NT hash; ``encrypted_hash`` 16, the old
+    NT hash under the new one. ``peer_challenge`` and ``nt_response`` are those of a Response with the new password to
+    ``challenge``.
+    """
+
+    identifier: int
+    challenge: bytes
+    peer_challenge: bytes
+    nt_response: bytes = field(repr=False)
+    encrypted_password: bytes = field(repr=False)
+    encrypted_hash: bytes = field(repr=False)
+    flags: int = 0
+
+    @property
+    def hashed_name(self) -> bytes:
+        """As of `MsChapV2Request`."""
+        return self.name.rpartition("\\")[2].encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EapRequest(_Request):
+    """EAP Response of the client (RFC 2284 §2.2): ``packet`` is the whole EAP packet, ``name`` the Identity.
+
+    The first one of a conversation is the Identity Response itself.
+    """
+
+    packet: bytes = field(repr=False)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the packet is the Identity Response, with which a conversation begins."""
+        return self.packet[4:5] == b"\x01"
+
+
+AuthRequest = (
+    PapRequest | ChapMd5Request | MsChapV1Request | MsChapV2Request | MsChapV2ChangePasswordRequest | EapRequest
+)
 
 _PROTOCOLS: dict[type, str] = {
     PapRequest: "pap",
     ChapMd5Request: "chap-md5",
     MsChapV1Request: "mschap-v1",
     MsChapV2Request: "mschap-v2",
+    MsChapV2ChangePasswordRequest: "mschap-v2",
+    EapRequest: "eap",
 }

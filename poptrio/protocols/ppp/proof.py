@@ -21,7 +21,9 @@ from poptrio.crypto.mschap import (
 from poptrio.protocols.ppp.auth_requests import (
     AuthRequest,
     ChapMd5Request,
+    EapRequest,
     MsChapV1Request,
+    MsChapV2ChangePasswordRequest,
     MsChapV2Request,
     PapRequest,
 )
@@ -59,6 +61,8 @@ def prove(request: AuthRequest, password: str | None = None, nt_hash: bytes | No
             return _prove_mschap_v1(request, password, nt_hash)
         case MsChapV2Request():
             return _prove_mschap_v2(request, _hash_of(password, nt_hash))
+        case MsChapV2ChangePasswordRequest() | EapRequest():
+            raise CannotVerify(f"a {type(request).__name__} is not judged by a secret alone")
         case _:
             assert_never(request)
 

@@ -1,0 +1,1 @@
+"""poptrio_ldap: a plugin of poptrio."""

@@ -1,0 +1,1 @@
+"""poptrio_ntlm_auth: a plugin of poptrio."""

@@ -1,0 +1,1 @@
+"""poptrio_radius: a plugin of poptrio."""

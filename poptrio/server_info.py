@@ -1,0 +1,28 @@
+"""`ServerInfo`: what a plugin is told of the server that starts it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from pathlib import Path
+
+from poptrio.sessions import NoSessions, Sessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerInfo:
+    """What a plugin may know of the server that starts it.
+
+    ``folder`` is that of the configuration file, where relative files are looked up; ``name`` what the server calls
+    itself to clients; ``address`` its inner address; ``pool`` the texts of ``[addresses] pool``, ``pools`` those of
+    ``[addresses.pools]`` by name. ``answer_timeout`` and ``accounting_timeout`` are the seconds that a plugin has for
+    an answer to a question and to a record. ``sessions`` are the calls that are up.
+    """
+
+    folder: Path
+    name: str
+    address: IPv4Address
+    pool: tuple[str, ...]
+    pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    answer_timeout: float = 10.0
+    accounting_timeout: float = 10.0
+    sessions: Sessions = field(default_factory=NoSessions, repr=False, compare=False)
