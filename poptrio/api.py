@@ -42,7 +42,7 @@ from poptrio.protocols.ppp.auth_requests import (
 from poptrio.protocols.ppp.proof import CannotVerify
 from poptrio.server_info import ServerInfo
 from poptrio.sessions import NoSessions, Session, SessionChange, Sessions
-from poptrio.verify import reject_unknown, verify
+from poptrio.verify import accept_judged, ntlm_challenge, reject_unknown, verify
 
 __all__ = [
     "Accept",
@@ -81,9 +81,11 @@ __all__ = [
     "Sessions",
     "Traffic",
     "Unavailable",
+    "accept_judged",
     "address_count",
     "hookimpl",
     "mschap_v1_keys",
+    "ntlm_challenge",
     "parse_ranges",
     "range_text",
     "read_config",

@@ -15,12 +15,19 @@ from poptrio.api import (
     MsChapV2Request,
     PapRequest,
     Reject,
+    accept_judged,
+    ntlm_challenge,
     read_config,
     reject_unknown,
     run_blocking,
     verify,
 )
-from poptrio.crypto.mschap import nt_password_hash
+from poptrio.crypto.mschap import (
+    challenge_response,
+    generate_nt_response,
+    hash_nt_password_hash,
+    nt_password_hash,
+)
 
 REQUESTS = [
     PapRequest(name="alice", username="alice", password="sesame"),
@@ -115,3 +122,45 @@ def test_read_config_reports_every_fault_with_its_place():
         "plugins.radius.port: 0 is too little; it must be at least 1",
         'plugins.radius.prot: unknown table or key; did you mean "port"?',
     ]
+
+
+def right_mschap_v1(password: str) -> MsChapV1Request:
+    challenge = bytes(range(8))
+    answer = challenge_response(challenge, nt_password_hash(password))
+    return MsChapV1Request(
+        name="alice",
+        username="alice",
+        identifier=1,
+        challenge=challenge,
+        lm_response=bytes(24),
+        nt_response=answer,
+        use_nt=True,
+    )
+
+
+def right_mschap_v2(password: str) -> MsChapV2Request:
+    challenge, peer_challenge = bytes(range(16)), bytes(range(16, 32))
+    answer = generate_nt_response(challenge, peer_challenge, b"alice", nt_password_hash(password))
+    return MsChapV2Request(
+        name="OFFICE\\alice",
+        username="alice",
+        identifier=1,
+        challenge=challenge,
+        peer_challenge=peer_challenge,
+        nt_response=answer,
+    )
+
+
+@pytest.mark.parametrize("request_", [right_mschap_v1("sesame"), right_mschap_v2("sesame")], ids=["v1", "v2"])
+def test_what_somebody_else_judged_yields_what_the_hash_itself_would(request_: MsChapV1Request | MsChapV2Request):
+    nt_hash = nt_password_hash("sesame")
+    assert challenge_response(ntlm_challenge(request_), nt_hash) == request_.nt_response
+    judged = accept_judged(request_, hash_nt_password_hash(nt_hash), user="carol")
+    ours = verify(request_, nt_hash=nt_hash, user="carol")
+    assert judged == ours
+    assert judged.mppe_keys is not None
+
+
+def test_a_session_key_of_another_size_is_none():
+    with pytest.raises(ValueError, match="16 octets"):
+        accept_judged(right_mschap_v2("sesame"), bytes(8))

@@ -67,6 +67,22 @@ def prove(request: AuthRequest, password: str | None = None, nt_hash: bytes | No
             assert_never(request)
 
 
+def proof_of_nt_response(request: MsChapV1Request | MsChapV2Request, nt_hash_hash: bytes) -> Proof:
+    """What an NT response yields that was found right by somebody else, who told the MD4 of the NT hash.
+
+    Raises ValueError unless ``nt_hash_hash`` has 16 octets.
+    """
+    if len(nt_hash_hash) != 16:
+        raise ValueError("the hash of an NT hash has 16 octets")
+    if isinstance(request, MsChapV1Request):
+        return Proof(mschap_v1_keys(nt_hash_hash, None, request.challenge))
+    answer, name = request.nt_response, request.hashed_name
+    return Proof(
+        mschap_v2_keys(nt_hash_hash, answer, server=True),
+        generate_authenticator_response(nt_hash_hash, answer, request.peer_challenge, request.challenge, name),
+    )
+
+
 def _prove_pap(request: PapRequest, password: str | None, nt_hash: bytes | None) -> Proof | None:
     """RFC 1334 §2."""
     if password is not None:
@@ -101,15 +117,10 @@ def _prove_mschap_v1(request: MsChapV1Request, password: str | None, nt_hash: by
 
 def _prove_mschap_v2(request: MsChapV2Request, nt_hash: bytes) -> Proof | None:
     """RFC 2759 §4 and §5."""
-    name = request.hashed_name
-    answer = generate_nt_response(request.challenge, request.peer_challenge, name, nt_hash)
+    answer = generate_nt_response(request.challenge, request.peer_challenge, request.hashed_name, nt_hash)
     if not compare_digest(answer, request.nt_response):
         return None
-    nt_hash_hash = hash_nt_password_hash(nt_hash)
-    return Proof(
-        mschap_v2_keys(nt_hash_hash, answer, server=True),
-        generate_authenticator_response(nt_hash_hash, answer, request.peer_challenge, request.challenge, name),
-    )
+    return proof_of_nt_response(request, hash_nt_password_hash(nt_hash))
 
 
 def _hash_of(password: str | None, nt_hash: bytes | None) -> bytes:
