@@ -24,10 +24,10 @@ from poptrio.api import (
 )
 from poptrio.crypto.mschap import (
     challenge_response,
-    generate_nt_response,
     hash_nt_password_hash,
     nt_password_hash,
 )
+from poptrio.testing.requests import mschap_v1_request, mschap_v2_request
 
 REQUESTS = [
     PapRequest(name="alice", username="alice", password="sesame"),
@@ -124,34 +124,11 @@ def test_read_config_reports_every_fault_with_its_place():
     ]
 
 
-def right_mschap_v1(password: str) -> MsChapV1Request:
-    challenge = bytes(range(8))
-    answer = challenge_response(challenge, nt_password_hash(password))
-    return MsChapV1Request(
-        name="alice",
-        username="alice",
-        identifier=1,
-        challenge=challenge,
-        lm_response=bytes(24),
-        nt_response=answer,
-        use_nt=True,
-    )
-
-
-def right_mschap_v2(password: str) -> MsChapV2Request:
-    challenge, peer_challenge = bytes(range(16)), bytes(range(16, 32))
-    answer = generate_nt_response(challenge, peer_challenge, b"alice", nt_password_hash(password))
-    return MsChapV2Request(
-        name="OFFICE\\alice",
-        username="alice",
-        identifier=1,
-        challenge=challenge,
-        peer_challenge=peer_challenge,
-        nt_response=answer,
-    )
-
-
-@pytest.mark.parametrize("request_", [right_mschap_v1("sesame"), right_mschap_v2("sesame")], ids=["v1", "v2"])
+@pytest.mark.parametrize(
+    "request_",
+    [mschap_v1_request("OFFICE\\alice", "sesame"), mschap_v2_request("OFFICE\\alice", "sesame")],
+    ids=["v1", "v2"],
+)
 def test_what_somebody_else_judged_yields_what_the_hash_itself_would(request_: MsChapV1Request | MsChapV2Request):
     nt_hash = nt_password_hash("sesame")
     assert challenge_response(ntlm_challenge(request_), nt_hash) == request_.nt_response
@@ -163,4 +140,4 @@ def test_what_somebody_else_judged_yields_what_the_hash_itself_would(request_: M
 
 def test_a_session_key_of_another_size_is_none():
     with pytest.raises(ValueError, match="16 octets"):
-        accept_judged(right_mschap_v2("sesame"), bytes(8))
+        accept_judged(mschap_v2_request("alice", "sesame"), bytes(8))
