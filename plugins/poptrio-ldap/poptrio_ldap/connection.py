@@ -91,6 +91,8 @@ class LdapConnection:
     def close(self) -> None:
         """Drop the connection, without the courtesy of an unbind: the other side may be gone."""
         self._ldap.strategy.close()
+        if self._ldap.socket is not None:  # ldap3 forgets it when opening failed half-way
+            self._ldap.socket.close()
 
     def _open(self, *, start_tls: bool) -> None:
         self._ldap.open(read_server_info=False)

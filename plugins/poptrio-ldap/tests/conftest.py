@@ -4,6 +4,8 @@ tmp/  slapd.conf  ldif  db/  ca.pem  server.pem  server.key  other-ca.pem
 slapd -h "ldap://127.0.0.1:PORT ldaps://127.0.0.1:PORT"
 """
 
+import itertools
+import os
 import shutil
 import signal
 import socket
@@ -11,8 +13,10 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 SLAPD = Path("/usr/sbin/slapd")
 SCHEMAS = Path("/etc/ldap/schema")
@@ -26,7 +30,7 @@ class Slapd:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port, self.tls_port = _free_port(), _free_port()
+        self.port, self.tls_port = itertools.islice(_free_ports(), 2)
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "db").mkdir()
         _make_certificates(folder)
@@ -79,6 +83,13 @@ class Slapd:
             self.kill()
 
 
+@pytest.fixture
+def log_output() -> Iterator[list[Any]]:
+    """What is logged meanwhile."""
+    with capture_logs() as entries:
+        yield entries
+
+
 @pytest.fixture(scope="session")
 def slapd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("slapd")
@@ -114,14 +125,16 @@ def _make_certificates(folder: Path) -> None:
     for name in ("ca", "other-ca"):
         _run([*new_ca, "-keyout", folder / f"{name}.key", "-out", folder / f"{name}.pem", "-subj", f"/CN={name}"])
     signed = ["-CA", folder / "ca.pem", "-CAkey", folder / "ca.key", "-addext", "subjectAltName=IP:127.0.0.1"]
-    files = ["-keyout", folder / "server.key", "-out", folder / "server.pem", "-subj", "/CN=localhost"]
+    files = ["-keyout", folder / "server.key", "-out", folder / "server.pem", "-subj", "/CN=slapd"]
     _run([*new_ca, *files, *signed, "-addext", "basicConstraints=critical,CA:FALSE"])
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def _free_ports() -> Iterator[int]:
+    """Ports of which no socket picks one by itself, so that they stay free while slapd is down."""
+    for port in range(20000 + os.getpid() % 10000, 32000):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                yield port
 
 
 def _run(command: list[object]) -> None:
