@@ -1,0 +1,62 @@
+"""A bounded number of helpers that stay: one question at a time each, replaced when they die or fall out of step."""
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import trio
+
+from poptrio_ntlm_auth.line_protocol import Answer, read_answer
+
+
+class HelperDied(Exception):
+    """The helper ended, or could not be started; the message says which."""
+
+
+class Helper(Protocol):
+    """One helper that runs."""
+
+    async def ask(self, question: bytes) -> bytes:
+        """Its answer, up to and with the last line. Raises `HelperDied`, and ``BadAnswer`` if it does not end."""
+
+    def kill(self) -> None:
+        """End it now."""
+
+
+class Helpers:
+    """Up to ``limit`` helpers, each made by ``start`` when it is first needed."""
+
+    def __init__(self, start: Callable[[], Awaitable[Helper]], limit: int) -> None:
+        self._start = start
+        self._turns = trio.Semaphore(limit)
+        self._idle: list[Helper] = []
+
+    async def ask(self, question: bytes) -> Answer:
+        """The answer of a free helper, waiting for one. Raises `HelperDied` and `BadAnswer`.
+
+        A helper that died since its last question is replaced at once; one that was still busy when the caller gave
+        up would answer the wrong question next, so it is killed.
+        """
+        async with self._turns:
+            if self._idle:
+                try:
+                    return await self._ask(self._idle.pop(), question)
+                except HelperDied:
+                    self.kill_idle()  # what killed one has likely killed the others
+            return await self._ask(await self._start(), question)
+
+    def kill_idle(self) -> None:
+        """End all that have no question."""
+        while self._idle:
+            self._idle.pop().kill()
+
+    async def _ask(self, helper: Helper, question: bytes) -> Answer:
+        in_step = False
+        try:
+            answer = read_answer(await helper.ask(question))
+            in_step = True
+            return answer
+        finally:
+            if in_step:
+                self._idle.append(helper)
+            else:
+                helper.kill()

@@ -1,0 +1,127 @@
+"""``ntlm-auth``: lets a Windows domain judge MS-CHAP and PAP through Samba's ntlm_auth.
+
+A domain controller hands out no password and no hash; it judges a response, and tells a member of the domain the MD4 of
+the hash when the response was right. That suffices for MPPE keys and for MS-CHAPv2's ``S=``.
+"""
+
+import shutil
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
+
+import trio
+
+from poptrio.api import (
+    Accept,
+    AuthRequest,
+    ConfigError,
+    ConfigFault,
+    Decision,
+    EapRequest,
+    LocalEap,
+    MsChapV1Request,
+    MsChapV2ChangePasswordRequest,
+    MsChapV2Request,
+    PapRequest,
+    Reject,
+    ServerInfo,
+    Unavailable,
+    accept_judged,
+    hookimpl,
+    ntlm_challenge,
+    read_config,
+)
+from poptrio_ntlm_auth.helpers import HelperDied, Helpers
+from poptrio_ntlm_auth.line_protocol import Answer, BadAnswer, challenge_question, password_question
+from poptrio_ntlm_auth.outcomes import failure
+from poptrio_ntlm_auth.process import start_helper
+from poptrio_ntlm_auth.settings import NtlmAuthConfig
+
+SHARE_OF_ANSWER_TIMEOUT = 0.9
+"""Of the time that the server gives, what the plugin takes at most before it says itself that it has no answer."""
+
+CHANGE_PASSWORD_FAILED = 709
+"""``ERROR_CHANGING_PASSWORD`` (RFC 2759 §6)."""
+
+
+class NtlmAuth:
+    """The plugin."""
+
+    def __init__(self) -> None:
+        self._helpers: Helpers | None = None
+        self._domain = ""
+        self._patience = 0.0
+        self._ask_next = False
+
+    @hookimpl
+    @asynccontextmanager
+    async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
+        """Hold the helpers. A command that is not there keeps the server from starting."""
+        settings = read_config(NtlmAuthConfig, config, "plugins.ntlm-auth")
+        if shutil.which(settings.command[0]) is None:
+            sentence = f"{settings.command[0]} is no command here (Debian: apt-get install winbind)"
+            raise ConfigError(ConfigFault("plugins.ntlm-auth.command", sentence))
+        async with trio.open_nursery() as nursery:
+            start = partial(start_helper, settings.arguments(), nursery)
+            self.use(settings, Helpers(start, settings.helpers), server.answer_timeout)
+            yield
+            nursery.cancel_scope.cancel()
+
+    def use(self, settings: NtlmAuthConfig, helpers: Helpers, answer_timeout: float) -> None:
+        """Ask these helpers from now on: the seam for tests."""
+        self._helpers = helpers
+        self._domain = settings.domain
+        self._patience = min(settings.timeout, answer_timeout * SHARE_OF_ANSWER_TIMEOUT)
+        self._ask_next = settings.unavailable == "next"
+
+    @hookimpl
+    async def poptrio_authenticate(self, request: AuthRequest) -> Decision | None:
+        """Let the domain judge the caller; a user whom it does not know is another plugin's."""
+        match request:
+            case EapRequest():
+                return LocalEap(("mschap-v2",))
+            case MsChapV2ChangePasswordRequest():
+                return Reject(reason="passwords in a domain are not changed here", code=CHANGE_PASSWORD_FAILED)
+            case PapRequest():
+                return await self._judge_password(request)
+            case MsChapV1Request() | MsChapV2Request():
+                return await self._judge_response(request)
+            case _:
+                return Reject(reason=f"a domain cannot judge {request.protocol}: offer mschap-v2")
+
+    async def _judge_password(self, request: PapRequest) -> Decision | None:
+        password = request.password.encode("utf-8", "surrogateescape")
+        if not password:
+            return Reject(reason="an empty password is never asked about")
+        answer = await self._ask(password_question(*self._names(request), password))
+        if not isinstance(answer, Answer):
+            return answer
+        return Accept(user=request.username) if answer.authenticated else failure(answer, ask_next=self._ask_next)
+
+    async def _judge_response(self, request: MsChapV1Request | MsChapV2Request) -> Decision | None:
+        if isinstance(request, MsChapV1Request) and not request.use_nt:
+            return Reject(reason="the client sent an LM response only, which no domain should accept")
+        question = challenge_question(*self._names(request), ntlm_challenge(request), request.nt_response)
+        answer = await self._ask(question)
+        if not isinstance(answer, Answer):
+            return answer
+        if not answer.authenticated:
+            return failure(answer, ask_next=self._ask_next)
+        if answer.user_session_key is None:
+            return Reject(reason="ntlm_auth gave no session key, without which there is nothing to encrypt with")
+        return accept_judged(request, answer.user_session_key)
+
+    async def _ask(self, question: bytes) -> Answer | Unavailable:
+        assert self._helpers is not None, "asked before the lifespan was entered"
+        with trio.move_on_after(self._patience):
+            try:
+                return await self._helpers.ask(question)
+            except (HelperDied, BadAnswer) as error:
+                return Unavailable(reason=str(error), ask_next=self._ask_next)
+        return Unavailable(reason=f"no answer of ntlm_auth within {self._patience:g} seconds", ask_next=self._ask_next)
+
+    def _names(self, request: AuthRequest) -> tuple[bytes, bytes]:
+        """User and domain as octets; the domain may still be part of the user's name (``strip_domain = false``)."""
+        user = request.username.rpartition("\\")[2]
+        domain = request.domain or self._domain
+        return user.encode("utf-8", "surrogateescape"), domain.encode("utf-8", "surrogateescape")
