@@ -65,6 +65,16 @@ def read_answer(octets: bytes) -> Answer:
     return Answer(verdict == "Yes", None if key is None else bytes.fromhex(key), error)
 
 
+def ends(octets: bytes | bytearray) -> bool:
+    """Whether the answer in ``octets`` is complete.
+
+    Samba ends some answers twice; the second end may arrive late, in front of the next answer, and is passed over.
+    """
+    while octets.startswith(END):
+        octets = octets[len(END) :]
+    return octets.endswith(b"\n" + END)
+
+
 def _who(user: bytes, domain: bytes) -> list[bytes]:
     lines = [b"Username:: " + b64encode(user)]
     if domain:  # the helper takes an empty value for a fault
@@ -75,9 +85,11 @@ def _who(user: bytes, domain: bytes) -> list[bytes]:
 def _fields(octets: bytes) -> dict[str, str]:
     """The values by the lower-case name of the parameter. A parameter that comes twice is a fault."""
     fields: dict[str, str] = {}
-    if not octets.endswith(END):
+    if not ends(octets):
         raise BadAnswer("the helper's answer has no end")
-    for line in octets.removesuffix(END).splitlines():
+    for line in octets.splitlines():
+        if line == b".":
+            continue
         name, colon, value = line.partition(b":")
         if not colon:
             raise BadAnswer("the helper said a line that is none of its protocol")

@@ -7,7 +7,7 @@ import structlog
 import trio
 
 from poptrio_ntlm_auth.helpers import HelperDied
-from poptrio_ntlm_auth.line_protocol import END, LONGEST_ANSWER, BadAnswer
+from poptrio_ntlm_auth.line_protocol import LONGEST_ANSWER, BadAnswer, ends
 
 LONGEST_COMPLAINT = 512
 """Octets of a line on standard error that are logged."""
@@ -29,7 +29,7 @@ class HelperProcess:
         answer = bytearray()
         try:
             await self._stdin.send_all(question)
-            while not (answer == END or answer.endswith(b"\n" + END)):
+            while not ends(answer):
                 received = await self._stdout.receive_some()
                 if not received:
                     raise HelperDied("ntlm_auth ended without an answer")
