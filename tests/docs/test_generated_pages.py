@@ -24,6 +24,14 @@ def test_the_page_is_up_to_date(generator, function, page):
     assert (DOCS / page).read_text("utf-8") == generated, f"docs/{page} is out of date: run `make docs`"
 
 
+@pytest.mark.parametrize("name", list(runpy.run_path(str(DOCS / "generate_plugins.py"))["PAGES"]))
+def test_the_keys_of_plugins_are_up_to_date(name):
+    generated = runpy.run_path(str(DOCS / "generate_plugins.py"))["reference_page"](name)
+    page = (DOCS / "reference" / name).read_text("utf-8")
+    assert page == generated, f"docs/reference/{name} is out of date: run `make docs`"
+    assert page.count("| `") > 5
+
+
 @pytest.mark.parametrize("cause", CauseOfEnd, ids=[cause.label for cause in CauseOfEnd])
 def test_every_cause_has_a_row_and_its_windows_errors(cause):
     page = (DOCS / "reference" / "causes.md").read_text("utf-8")
