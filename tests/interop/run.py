@@ -28,6 +28,7 @@ from rich.markup import escape
 from rich.table import Table
 from rows import ROWS, Row
 from server import ServerError
+from service import ServiceError
 from stage import Outcome, RowFailed, Stage
 
 PACKAGES = (
@@ -35,12 +36,15 @@ PACKAGES = (
     "pptp-linux",
     "ppp",
     "tshark",
+    "freeradius",
+    "freeradius-utils",
     "iputils-ping",
     "iproute2",
     "kmod",
     "procps",
     "util-linux",
 )
+FAILURES = (RowFailed, ClientError, ServerError, ServiceError, GuestError)
 LOG_LINES_SHOWN = 25
 TABLE_WIDTH = 160  # where there is no terminal that has one
 
@@ -126,7 +130,15 @@ def _play_row(guest: Guest, row: Row, folder: Path) -> Result:
         with stage:
             row.play(stage)
             stage.finish()
-    except (RowFailed, ClientError, ServerError, GuestError, OSError, subprocess.SubprocessError) as error:
+    except (
+        RowFailed,
+        ClientError,
+        ServerError,
+        ServiceError,
+        GuestError,
+        OSError,
+        subprocess.SubprocessError,
+    ) as error:
         fault = str(error) or repr(error)
     return Result(row, stage.outcome, fault, time.monotonic() - started, folder)
 

@@ -1,0 +1,43 @@
+"""Who knows the users of a row: the server programs, and the tables of poptrio's configuration that name them."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import freeradius
+from freeradius import FreeRadius
+from service import Service
+
+
+@dataclass(slots=True)
+class Backend:
+    """Running services and what the server must be told of them. A context manager: they run inside."""
+
+    tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    services: Sequence[Service] = ()
+    _exits: ExitStack = field(default_factory=ExitStack)
+
+    def __enter__(self) -> "Backend":
+        with ExitStack() as exits:
+            for service in self.services:
+                exits.enter_context(service)
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._exits.close()
+
+    @property
+    def freeradius(self) -> FreeRadius:
+        """The row's FreeRADIUS."""
+        return next(service for service in self.services if isinstance(service, FreeRadius))
+
+
+def radius(folder: Path, password: str) -> Backend:
+    """FreeRADIUS, asked by ``poptrio-radius`` over UDP."""
+    tables = {
+        "authentication": {"plugins": ["radius"]},
+        "plugins.radius": freeradius.CONFIG | {"spool": str(folder / "accounting.sqlite")},
+    }
+    return Backend(tables, [FreeRadius(folder, password)])
