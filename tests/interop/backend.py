@@ -7,6 +7,7 @@ from pathlib import Path
 
 import freeradius
 from freeradius import FreeRadius
+from radsecproxy import RadsecProxy
 from service import Service
 
 
@@ -41,3 +42,19 @@ def radius(folder: Path, password: str) -> Backend:
         "plugins.radius": freeradius.CONFIG | {"spool": str(folder / "accounting.sqlite")},
     }
     return Backend(tables, [FreeRadius(folder, password)])
+
+
+def radsec(folder: Path, password: str) -> Backend:
+    """FreeRADIUS behind radsecproxy, asked by ``poptrio-radius`` over TLS."""
+    proxy = RadsecProxy(folder)
+    tls = {
+        "ca_file": str(proxy.authority.file),
+        "certificate": str(proxy.client.file),
+        "key": str(proxy.client.key),
+    }
+    tables = {
+        "authentication": {"plugins": ["radius"]},
+        "plugins.radius": freeradius.CONFIG
+        | {"spool": str(folder / "accounting.sqlite"), "servers": [{"address": freeradius.ADDRESS, "tls": tls}]},
+    }
+    return Backend(tables, [FreeRadius(folder, password), proxy])

@@ -1,6 +1,7 @@
 """The rows with FreeRADIUS: each protocol, each thing that it decides, and what comes from it during a call."""
 
 import backend
+import radius_outage as outage
 import radius_scenarios as scenarios
 from row import CLEAR, MPPE_128, Row
 from stage import Dial
@@ -49,4 +50,11 @@ RADIUS_ROWS = (
     Row("radius-refused", _dial("expired"), scenarios.refused_with_message),
     Row("radius-disconnect", _dial("alice"), scenarios.disconnect),
     Row("radius-coa", _dial("alice"), scenarios.change_of_authorization),
+    Row("radius-outage", _dial("alice"), outage.freeradius_dies_under_load),
+    Row("radius-server-killed", _dial("alice"), outage.server_dies_with_calls),
+    Row(
+        "radsec",
+        Dial({}, MPPE_128, *ENCRYPTED, backend=backend.radsec),
+        scenarios.is_billed,
+    ),
 )

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from client import ClientError
+from crowd import CrowdError
 from guest import Guest, GuestError
 from network import Network
 from rich.console import Console
@@ -38,13 +39,15 @@ PACKAGES = (
     "tshark",
     "freeradius",
     "freeradius-utils",
+    "radsecproxy",
+    "openssl",
     "iputils-ping",
     "iproute2",
     "kmod",
     "procps",
     "util-linux",
 )
-FAILURES = (RowFailed, ClientError, ServerError, ServiceError, GuestError)
+FAILURES = (RowFailed, ClientError, ServerError, ServiceError, GuestError, CrowdError)
 LOG_LINES_SHOWN = 25
 TABLE_WIDTH = 160  # where there is no terminal that has one
 

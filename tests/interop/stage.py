@@ -107,6 +107,16 @@ class Stage:
         self.clients.append(client)
         return client
 
+    @property
+    def secret(self) -> str:
+        """The password of the row's user."""
+        return self._secrets["alice"]
+
+    def end_calls(self) -> None:
+        """No call is left in the guest; the clients' logs are kept."""
+        self._end_clients()
+        end_all_calls(self.guest)
+
     def dial_up(self) -> tuple[PppdClient, Negotiated]:
         """Dial with one client, wait until it is up and check what was agreed."""
         client = self.client()
