@@ -1,5 +1,6 @@
 """Who knows the users of a row: the server programs, and the tables of poptrio's configuration that name them."""
 
+import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import freeradius
 from freeradius import FreeRadius
+from isp import IspMachine, blocks
 from radsecproxy import RadsecProxy
 from service import Service
 
@@ -34,6 +36,11 @@ class Backend:
         """The row's FreeRADIUS."""
         return next(service for service in self.services if isinstance(service, FreeRadius))
 
+    @property
+    def isp(self) -> IspMachine:
+        """The row's machine of the how-to."""
+        return next(service for service in self.services if isinstance(service, IspMachine))
+
 
 def radius(folder: Path, password: str) -> Backend:
     """FreeRADIUS, asked by ``poptrio-radius`` over UDP."""
@@ -58,3 +65,11 @@ def radsec(folder: Path, password: str) -> Backend:
         | {"spool": str(folder / "accounting.sqlite"), "servers": [{"address": freeradius.ADDRESS, "tls": tls}]},
     }
     return Backend(tables, [FreeRadius(folder, password), proxy])
+
+
+def isp(folder: Path, password: str) -> Backend:
+    """The machine of the how-to for ISPs, and poptrio as configured there, but for the spool's folder."""
+    config = tomllib.loads(blocks("toml")[0])
+    radius = config["plugins"]["radius"] | {"spool": str(folder / "accounting.sqlite")}
+    tables = {name: config[name] for name in ("addresses", "authentication")} | {"plugins.radius": radius}
+    return Backend(tables, [IspMachine(folder)])

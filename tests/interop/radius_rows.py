@@ -57,4 +57,9 @@ RADIUS_ROWS = (
         Dial({}, MPPE_128, *ENCRYPTED, backend=backend.radsec),
         scenarios.is_billed,
     ),
+    Row(
+        "isp-how-to",
+        Dial({}, MPPE_128, *ENCRYPTED, password="correct horse", backend=backend.isp),
+        scenarios.isp_how_to,
+    ),
 )

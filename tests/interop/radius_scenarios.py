@@ -156,6 +156,23 @@ def change_of_authorization(stage: Stage) -> None:
     stage.outcome.note = f"ended after {stop['Acct-Session-Time']} s"
 
 
+def isp_how_to(stage: Stage) -> None:
+    """The page's customer dials: an address of the SQL pool, a bill with the call's octets, and the address is free."""
+    machine = stage.backend.isp
+    client, call = stage.dial_up()
+    stage.carries(call)
+    client.hang_up()
+    machine.wait_until(lambda: bool(machine.bill()), "the bill")
+    user, address, _, octets_in, octets_out, cause = machine.bill()[0]
+    expect((user, address, cause) == ("alice", call.address, "User-Request"), f"the bill is {machine.bill()}")
+    expect(min(int(octets_in), int(octets_out)) > traffic.SIZE, f"the bill has {octets_in} and {octets_out} octets")
+    held = machine.run(
+        'psql -h 127.0.0.1 -U radius radius -tc "SELECT count(*) FROM radippool WHERE expiry_time > now()"'
+    )
+    expect(held.strip() == "0", f"{held.strip()} addresses are still held")
+    stage.outcome.note = f"billed {octets_in} octets in, {octets_out} out"
+
+
 def _ended_after(stage: Stage, terminate_cause: str, cause: str) -> None:
     client, call = stage.dial_up()
     client.wait_exit()

@@ -39,6 +39,8 @@ PACKAGES = (
     "tshark",
     "freeradius",
     "freeradius-utils",
+    "freeradius-postgresql",
+    "postgresql",
     "radsecproxy",
     "openssl",
     "iputils-ping",

@@ -50,6 +50,12 @@ class Service:
             )
         self.wait_until(self._ready, f"{self.name} to serve", READY_TIMEOUT)
 
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
+
     def kill(self) -> None:
         """SIGKILL: it has no time to say goodbye."""
         self._end(signal.SIGKILL)
