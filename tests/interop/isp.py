@@ -57,7 +57,10 @@ class IspMachine(Service):
 
     def bill(self) -> list[list[str]]:
         """The rows that the page's query finds, as lists of texts."""
-        query = blocks("sql")[0]
+        return self.query(blocks("sql")[0])
+
+    def query(self, query: str) -> list[list[str]]:
+        """The rows that a query finds, as lists of texts."""
         output = self.run(f"psql -h 127.0.0.1 -U radius radius --csv -t <<'END'\n{query}\nEND")
         return [line.split(",") for line in output.splitlines() if line]
 

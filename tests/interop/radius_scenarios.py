@@ -166,10 +166,8 @@ def isp_how_to(stage: Stage) -> None:
     user, address, _, octets_in, octets_out, cause = machine.bill()[0]
     expect((user, address, cause) == ("alice", call.address, "User-Request"), f"the bill is {machine.bill()}")
     expect(min(int(octets_in), int(octets_out)) > traffic.SIZE, f"the bill has {octets_in} and {octets_out} octets")
-    held = machine.run(
-        'psql -h 127.0.0.1 -U radius radius -tc "SELECT count(*) FROM radippool WHERE expiry_time > now()"'
-    )
-    expect(held.strip() == "0", f"{held.strip()} addresses are still held")
+    held = machine.query("SELECT count(*) FROM radippool WHERE expiry_time > now()")
+    expect(held == [["0"]], f"{held} addresses are still held")
     stage.outcome.note = f"billed {octets_in} octets in, {octets_out} out"
 
 
