@@ -5,12 +5,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 import freeradius
 from freeradius import FreeRadius
 from isp import IspMachine, blocks
 from radsecproxy import RadsecProxy
 from service import Service
+from slapd import SERVICE_DN, URL, Slapd
+
+ServiceT = TypeVar("ServiceT", bound=Service)
 
 
 @dataclass(slots=True)
@@ -31,15 +35,9 @@ class Backend:
     def __exit__(self, *_: object) -> None:
         self._exits.close()
 
-    @property
-    def freeradius(self) -> FreeRadius:
-        """The row's FreeRADIUS."""
-        return next(service for service in self.services if isinstance(service, FreeRadius))
-
-    @property
-    def isp(self) -> IspMachine:
-        """The row's machine of the how-to."""
-        return next(service for service in self.services if isinstance(service, IspMachine))
+    def one(self, kind: type[ServiceT]) -> ServiceT:
+        """The row's service of this kind."""
+        return next(service for service in self.services if isinstance(service, kind))
 
 
 def radius(folder: Path, password: str) -> Backend:
@@ -73,3 +71,18 @@ def isp(folder: Path, password: str) -> Backend:
     radius = config["plugins"]["radius"] | {"spool": str(folder / "accounting.sqlite")}
     tables = {name: config[name] for name in ("addresses", "authentication")} | {"plugins.radius": radius}
     return Backend(tables, [IspMachine(folder)])
+
+
+def ldap(folder: Path, password: str) -> Backend:
+    """OpenLDAP, asked by ``poptrio-ldap`` through StartTLS."""
+    slapd = Slapd(folder, password)
+    settings = {
+        "servers": [URL],
+        "ca_file": str(slapd.authority.file),
+        "base": "ou=people,dc=example,dc=org",
+        "filter": "(uid={user})",
+        "bind_dn": SERVICE_DN,
+        "bind_password": password,
+        "nt_hash_attribute": "sambaNTPassword",
+    }
+    return Backend({"authentication": {"plugins": ["ldap"]}, "plugins.ldap": settings}, [slapd])

@@ -4,7 +4,7 @@ import time
 from collections import Counter
 
 from crowd import Crowd, CrowdReport
-from freeradius import Record
+from freeradius import FreeRadius, Record
 from stage import Stage, expect
 
 CALLERS = 12
@@ -16,7 +16,7 @@ SEED = 3
 
 def freeradius_dies_under_load(stage: Stage) -> None:
     """FreeRADIUS is killed and started again while calls come and go: every call is billed once, to the octet."""
-    radius = stage.backend.freeradius
+    radius = stage.backend.one(FreeRadius)
     with Crowd("alice", stage.secret, callers=CALLERS, seconds=LOAD_SECONDS, seed=SEED) as crowd:
         time.sleep(BEFORE_THE_KILL)
         radius.kill()
@@ -30,7 +30,7 @@ def freeradius_dies_under_load(stage: Stage) -> None:
 
 def server_dies_with_calls(stage: Stage) -> None:
     """poptrio is killed with a call up and FreeRADIUS down: at the next start the call gets its Stop, once."""
-    radius = stage.backend.freeradius
+    radius = stage.backend.one(FreeRadius)
     _, call = stage.dial_up()
     start = radius.record("Start", Framed_IP_Address=call.address)
     stage.carries(call)

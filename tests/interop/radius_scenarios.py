@@ -5,7 +5,8 @@ import time
 from collections.abc import Mapping
 
 import traffic
-from freeradius import Record, send
+from freeradius import FreeRadius, Record, send
+from isp import IspMachine
 from network import ip
 from stage import Negotiated, Stage, expect
 
@@ -129,7 +130,7 @@ def disconnect(stage: Stage) -> None:
         client = stage.client(attribute.lower())
         client.start()
         call = stage.is_up(client)
-        start = stage.backend.freeradius.record("Start", Framed_IP_Address=call.address)
+        start = stage.backend.one(FreeRadius).record("Start", Framed_IP_Address=call.address)
         answer = send("disconnect", {attribute: start[attribute]})
         expect("Disconnect-ACK" in answer, f"by {attribute}: {answer}")
         client.wait_exit()
@@ -141,7 +142,7 @@ def disconnect(stage: Stage) -> None:
 def change_of_authorization(stage: Stage) -> None:
     """radclient's CoA-Requests: all of it or nothing; a new Session-Timeout ends the call."""
     client, call = stage.dial_up()
-    start = stage.backend.freeradius.record("Start", Framed_IP_Address=call.address)
+    start = stage.backend.one(FreeRadius).record("Start", Framed_IP_Address=call.address)
     session = {"Acct-Session-Id": start["Acct-Session-Id"]}
     refused = send("coa", {**session, "Session-Timeout": "1", "Framed-Compression": "None"})
     expect("CoA-NAK" in refused and "Unsupported-Attribute" in refused, f"an attribute that cannot change: {refused}")
@@ -158,7 +159,7 @@ def change_of_authorization(stage: Stage) -> None:
 
 def isp_how_to(stage: Stage) -> None:
     """The page's customer dials: an address of the SQL pool, a bill with the call's octets, and the address is free."""
-    machine = stage.backend.isp
+    machine = stage.backend.one(IspMachine)
     client, call = stage.dial_up()
     stage.carries(call)
     client.hang_up()
@@ -184,7 +185,7 @@ def _ended_after(stage: Stage, terminate_cause: str, cause: str) -> None:
 
 def _billed(stage: Stage, call: Negotiated, start: Record | None = None) -> tuple[Record, Record]:
     """The Start and the Stop of the newest call with this address; they must be of the same session."""
-    radius = stage.backend.freeradius
+    radius = stage.backend.one(FreeRadius)
     start = start or radius.record("Start", Framed_IP_Address=call.address)
     stop = radius.record("Stop", Acct_Session_Id=start["Acct-Session-Id"])
     kinds = [record["Acct-Status-Type"] for record in _of_session(radius.records(), start)]

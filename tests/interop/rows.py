@@ -1,6 +1,7 @@
 """The table of cases: how the client of each dials, what both sides should agree on, and what then happens."""
 
 import scenarios
+from ldap_rows import LDAP_ROWS
 from radius_rows import RADIUS_ROWS
 from row import CLEAR, MPPE_128, Row
 from stage import Dial
@@ -70,4 +71,5 @@ ROWS = (
     Row("three-calls-shared", PLAIN, scenarios.three_calls_on_one_connection),
     Row("three-calls-separate", PLAIN, scenarios.three_calls_on_three_connections),
     *RADIUS_ROWS,
+    *LDAP_ROWS,
 )

@@ -43,6 +43,7 @@ PACKAGES = (
     "postgresql",
     "radsecproxy",
     "openssl",
+    "slapd",
     "iputils-ping",
     "iproute2",
     "kmod",
