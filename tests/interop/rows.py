@@ -1,25 +1,14 @@
 """The table of cases: how the client of each dials, what both sides should agree on, and what then happens."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import scenarios
-from stage import Dial, Stage
+from ldap_rows import LDAP_ROWS
+from radius_rows import RADIUS_ROWS
+from row import CLEAR, MPPE_128, Row
+from stage import Dial
 
-MPPE_128 = ("require-mppe-128",)
 MPPE_128_STATEFUL = ("require-mppe-128", "mppe-stateful")
 LOG_ECHOES = "debug"  # a second time: pppd logs echoes on a link that is up from level 2 on
-CLEAR = {"encryption": "refuse"}
 ALL_OPTIONS = ("+ipv6", "deflate 15,15", "bsdcomp 15,15", "vj-max-slots 16", "multilink", "nomppe")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One case."""
-
-    name: str
-    dial: Dial
-    play: Callable[[Stage], None] = scenarios.carries_traffic
 
 
 PLAIN = Dial({}, MPPE_128, "MS-CHAPv2", "MPPE-128 stateless")
@@ -81,4 +70,6 @@ ROWS = (
     Row("server-hangs-up", PLAIN, scenarios.server_hangs_up),
     Row("three-calls-shared", PLAIN, scenarios.three_calls_on_one_connection),
     Row("three-calls-separate", PLAIN, scenarios.three_calls_on_three_connections),
+    *RADIUS_ROWS,
+    *LDAP_ROWS,
 )

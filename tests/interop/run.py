@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from client import ClientError
+from crowd import CrowdError
 from guest import Guest, GuestError
 from network import Network
 from rich.console import Console
@@ -28,6 +29,7 @@ from rich.markup import escape
 from rich.table import Table
 from rows import ROWS, Row
 from server import ServerError
+from service import ServiceError
 from stage import Outcome, RowFailed, Stage
 
 PACKAGES = (
@@ -35,12 +37,20 @@ PACKAGES = (
     "pptp-linux",
     "ppp",
     "tshark",
+    "freeradius",
+    "freeradius-utils",
+    "freeradius-postgresql",
+    "postgresql",
+    "radsecproxy",
+    "openssl",
+    "slapd",
     "iputils-ping",
     "iproute2",
     "kmod",
     "procps",
     "util-linux",
 )
+FAILURES = (RowFailed, ClientError, ServerError, ServiceError, GuestError, CrowdError)
 LOG_LINES_SHOWN = 25
 TABLE_WIDTH = 160  # where there is no terminal that has one
 
@@ -126,7 +136,15 @@ def _play_row(guest: Guest, row: Row, folder: Path) -> Result:
         with stage:
             row.play(stage)
             stage.finish()
-    except (RowFailed, ClientError, ServerError, GuestError, OSError, subprocess.SubprocessError) as error:
+    except (
+        RowFailed,
+        ClientError,
+        ServerError,
+        ServiceError,
+        GuestError,
+        OSError,
+        subprocess.SubprocessError,
+    ) as error:
         fault = str(error) or repr(error)
     return Result(row, stage.outcome, fault, time.monotonic() - started, folder)
 

@@ -1,13 +1,14 @@
 """What a row is played on: the guest, one server, captures and clients, and what was seen with them."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import capture
 import traffic
+from backend import Backend
 from capture import Capture, SetUp
 from client import Negotiated, PppdClient, end_all_calls
 from guest import Guest
@@ -42,6 +43,8 @@ class Dial:
     encryption: str = ""
     user: str = "alice"
     password: str | None = None  # None: the right one
+    backend: Callable[[Path, str], Backend] | None = None  # None: chap-secrets
+    tables: Mapping[str, Mapping[str, object]] = field(default_factory=dict)  # of the config, besides [ppp]
 
 
 class Stage:
@@ -51,7 +54,8 @@ class Stage:
         self.guest = guest
         self.dial = dial
         self.outcome = Outcome()
-        self.server = Poptrio(folder, secrets, dial.ppp)
+        self.backend = dial.backend(folder, secrets["alice"]) if dial.backend else Backend()
+        self.server = Poptrio(folder, secrets, self._tables())
         self.clients: list[PppdClient] = []
         self._folder = folder
         self._secrets = secrets
@@ -64,12 +68,21 @@ class Stage:
             exits.callback(self._end_clients)
             exits.callback(self._stop_captures)
             self.start_capture(Network.bridge)
+            exits.enter_context(self.backend)
             exits.enter_context(self.server)
             self._exits = exits.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._exits.close()
+
+    def _tables(self) -> dict[str, Mapping[str, object]]:
+        """The server's configuration: what the back end needs, with what the row says."""
+        tables: dict[str, Mapping[str, object]] = {"ppp": self.dial.ppp}
+        for source in (self.backend.tables, self.dial.tables):
+            for name, table in source.items():
+                tables[name] = {**tables.get(name, {}), **table}
+        return tables
 
     def start_capture(self, interface: str) -> None:
         """Capture on an interface until the row ends."""
@@ -93,6 +106,16 @@ class Stage:
         )
         self.clients.append(client)
         return client
+
+    @property
+    def secret(self) -> str:
+        """The password of the row's user."""
+        return self._secrets["alice"]
+
+    def end_calls(self) -> None:
+        """No call is left in the guest; the clients' logs are kept."""
+        self._end_clients()
+        end_all_calls(self.guest)
 
     def dial_up(self) -> tuple[PppdClient, Negotiated]:
         """Dial with one client, wait until it is up and check what was agreed."""
