@@ -7,7 +7,7 @@ import json
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel
 
@@ -48,12 +48,21 @@ def reference_page() -> str:
     parts = [REFERENCE_INTRODUCTION]
     for name, section in _sections():
         parts.append(f"## [{name}]\n\n{_paragraph(section.__doc__)}\n")
-        schema = section.model_json_schema()["properties"]
-        for key, field in section.model_fields.items():
-            default = f"{key} = {_toml(field.get_default(call_default_factory=True))}"
-            parts.append(f"### {key}\n\n`{default}` ({_kind(schema[key])})\n\n{_paragraph(field.description)}\n")
+        parts += _keys_of(section)
+        for key, table in _named_tables(section):
+            parts.append(f"## [{name}.{key}.NAME]\n\n{_paragraph(table.__doc__)}\n")
+            parts += _keys_of(table)
     parts.append(f"## [plugins.NAME]\n\n{_paragraph(Config.model_fields['plugins'].description)}\n")
     return "\n".join(parts)
+
+
+def _keys_of(section: type[BaseModel]) -> Iterator[str]:
+    """A section of the page for every key of ``section``."""
+    schema = section.model_json_schema()["properties"]
+    for key, field in section.model_fields.items():
+        value = field.get_default(call_default_factory=True)
+        default = f"{key} = {_toml(value)}" if value != {} else "none"
+        yield f"### {key}\n\n`{default}` ({_kind(schema[key])})\n\n{_paragraph(field.description)}\n"
 
 
 def annotated_config() -> str:
@@ -62,8 +71,10 @@ def annotated_config() -> str:
     for name, section in _sections():
         lines += ["", _comment(section.__doc__), f"[{name}]"]
         for key, field in section.model_fields.items():
-            default = _toml(field.get_default(call_default_factory=True))
-            lines += ["", _comment(field.description), f"{key} = {default}"]
+            value = field.get_default(call_default_factory=True)
+            lines += ["", _comment(field.description)]
+            if value != {}:  # an empty inline table would forbid [table.key] further down
+                lines.append(f"{key} = {_toml(value)}")
     return "\n".join(lines) + "\n" + PLUGIN_TABLES
 
 
@@ -71,6 +82,14 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     for name, field in Config.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield name, field.annotation
+
+
+def _named_tables(section: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    """The keys of ``section`` that hold tables of their own, one for each name that the operator chooses."""
+    for key, field in section.model_fields.items():
+        for kind in get_args(field.annotation):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield key, kind
 
 
 def _kind(schema: dict[str, Any]) -> str:
@@ -94,6 +113,12 @@ def _kind(schema: dict[str, Any]) -> str:
             return f'"{other}"'
         case {"type": "integer"}:
             return f"whole number{_limits(schema)}"
+        case {"type": "object", "additionalProperties": {"$ref": _}}:
+            return "a table for each name"
+        case {"type": "object", "additionalProperties": values}:
+            return f"table; each value a {_kind(values)}"
+        case {"type": "number", "unit": unit}:
+            return f"{unit}{_limits(schema)}"
         case {"type": "number"}:
             return f"seconds{_limits(schema)}"
         case {"type": "boolean"}:

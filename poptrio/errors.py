@@ -73,6 +73,7 @@ class AcctTerminateCause(IntEnum):
     PORT_ERROR = 8
     NAS_ERROR = 9
     NAS_REQUEST = 10
+    PREEMPTED = 13
     SERVICE_UNAVAILABLE = 15
     USER_ERROR = 17
 
@@ -96,6 +97,14 @@ class CauseOfEnd(Enum):
     SESSION_TIMEOUT = (
         "session-timeout", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.SESSION_TIMEOUT, (629,),
         "the session timeout was reached",
+    )  # fmt: skip
+    QUOTA_REACHED = (
+        "quota-reached", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.SESSION_TIMEOUT, (629,),
+        "the user's quota of octets is used up",
+    )  # fmt: skip
+    REPLACED = (
+        "replaced", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.PREEMPTED, (629,),
+        "a newer call of the same user took its place",
     )  # fmt: skip
     ADMIN_RESET = (
         "admin-reset", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.ADMIN_RESET, (629,),
@@ -159,6 +168,10 @@ class CauseOfEnd(Enum):
     NO_DIAL_IN_PERMISSION = (
         "no-dial-in-permission", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (649,),
         "the account has no permission to dial in",
+    )  # fmt: skip
+    TOO_MANY_SESSIONS = (
+        "too-many-sessions", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (649,),
+        "the user has as many sessions as are allowed",
     )  # fmt: skip
     CHANGING_PASSWORD_FAILED = (
         "changing-password-failed", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.USER_ERROR, (709,),

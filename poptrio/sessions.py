@@ -14,7 +14,8 @@ from poptrio.errors import CauseOfEnd
 class SessionChange:
     """What shall be different about a call from now on; None leaves a thing as it is. Times are seconds, 0 is never.
 
-    ``session_timeout`` counts from the moment when the call came up, as at its beginning.
+    ``session_timeout`` counts from the moment when the call came up or its client was last authenticated again, as
+    `Accept.session_timeout` does; one that is over already ends the call.
     """
 
     session_timeout: float | None = None
@@ -42,6 +43,10 @@ class Session(Protocol):
         """The client's inner address."""
 
     @property
+    def authenticated_by(self) -> str:
+        """The plugin that accepted the caller."""
+
+    @property
     def seconds(self) -> float:
         """How long it has been up."""
 
@@ -66,7 +71,11 @@ class Sessions(Protocol):
         """The one with this `CallInfo.session_id`, or None."""
 
     def of_user(self, name: str) -> Iterable[Session]:
-        """Those of the user who is known by ``name`` (`Accept.user` or one of `Accept.aliases`), case ignored."""
+        """Those of the user who is known by ``name`` (`Accept.user` or one of `Accept.aliases`), case ignored.
+
+        Where domains have plugins of their own, a name without a domain may be that of several people: see
+        `Session.authenticated_by`.
+        """
 
 
 class NoSessions:

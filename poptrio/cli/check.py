@@ -15,7 +15,7 @@ from poptrio.cli.descriptors import hard_limit
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.observe.log import configure, escape
-from poptrio.server.hooks import Hooks
+from poptrio.server.hooks import Hooks, load_hooks
 
 PLUGIN_START_TIMEOUT = 30.0
 """Seconds that all plugins together have to start."""
@@ -62,7 +62,7 @@ def plugins(config: Config) -> Iterator[Finding]:
     """Whether every plugin loads and starts with its table; they are started and stopped for it."""
     remedy = "Correct it, or take the plugin out of authentication.plugins and addresses.plugins"
     try:
-        hooks = Hooks.load(config.authentication.plugins, config.addresses.plugins)
+        hooks = load_hooks(config)
         trio.run(_start_and_stop, hooks, config)
     except ConfigError as error:
         for fault in error.faults:

@@ -7,7 +7,7 @@ from rich.table import Table
 from poptrio.cli.common import ConfigFile, ExitCode, Json, load_config, print_json, report_faults
 from poptrio.errors import ConfigError
 from poptrio.hookspecs import PREFIX
-from poptrio.server.hooks import Hooks
+from poptrio.server.hooks import load_hooks
 from poptrio.server.plugins import Plugin
 
 
@@ -15,7 +15,7 @@ def plugins(config_file: ConfigFile, as_json: Json = False) -> None:
     """Show the plugins that a configuration loads, in the order in which they are asked."""
     config = load_config(config_file, as_json=as_json)
     try:
-        loaded = Hooks.load(config.authentication.plugins, config.addresses.plugins).table()
+        loaded = load_hooks(config).table()
     except ConfigError as error:
         report_faults(error.faults, as_json=as_json)
         raise typer.Exit(ExitCode.USAGE) from error

@@ -6,26 +6,34 @@
 
 from poptrio.config.config import Config
 from poptrio.config.sections import (
+    Accounting,
     Addresses,
     Authentication,
     AuthenticationProtocol,
+    Domain,
     EncryptionMode,
     Gre,
     Log,
+    Outcome,
     Ppp,
     Server,
+    Sessions,
 )
 from poptrio.config.values import ListenAddress
 
 __all__ = [
+    "Accounting",
     "Addresses",
     "Authentication",
     "AuthenticationProtocol",
     "Config",
+    "Domain",
     "EncryptionMode",
     "Gre",
     "ListenAddress",
     "Log",
+    "Outcome",
     "Ppp",
     "Server",
+    "Sessions",
 ]

@@ -9,9 +9,21 @@ from pydantic import Field, PrivateAttr, ValidationError
 from poptrio.config.cross_checks import cross_faults
 from poptrio.config.faults import Fault, Places, explain, syntax_fault, without
 from poptrio.config.insecure import insecure_settings
-from poptrio.config.sections import Addresses, Authentication, Gre, Log, Ppp, Section, Server
+from poptrio.config.sections import (
+    Accounting,
+    Addresses,
+    Authentication,
+    Gre,
+    Log,
+    Ppp,
+    Section,
+    Server,
+    Sessions,
+)
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.server_info import ServerInfo
+from poptrio.sessions import NoSessions
+from poptrio.sessions import Sessions as SessionsUp
 
 
 class Config(Section):
@@ -22,6 +34,8 @@ class Config(Section):
     ppp: Ppp = Field(default_factory=Ppp)
     addresses: Addresses = Field(default_factory=Addresses)
     authentication: Authentication = Field(default_factory=Authentication)
+    sessions: Sessions = Field(default_factory=Sessions)
+    accounting: Accounting = Field(default_factory=Accounting)
     plugins: dict[str, dict[str, object]] = Field(default_factory=dict)
     """One free table for each plugin, [plugins.NAME], which the plugin itself checks. Relative files are relative to
     the configuration file."""
@@ -82,12 +96,19 @@ class Config(Section):
         """The folder of the configuration file, to which relative files are relative; absolute."""
         return self._folder
 
-    def server_info(self) -> ServerInfo:
-        """What plugins may know of the server."""
+    def server_info(self, sessions: SessionsUp | None = None) -> ServerInfo:
+        """What plugins may know of the server; ``sessions`` are its calls that are up, none where it does not run."""
         return ServerInfo(
-            folder=self.folder, name=self.server.host_name, address=self.addresses.server, pool=self.addresses.pool
+            folder=self.folder,
+            name=self.server.host_name,
+            address=self.addresses.server,
+            pool=self.addresses.pool,
+            pools=self.addresses.pools,
+            answer_timeout=self.authentication.timeout,
+            accounting_timeout=self.accounting.timeout,
+            sessions=sessions or NoSessions(),
         )
 
     def insecure_settings(self) -> tuple[str, ...]:
         """A sentence for each setting that weakens what little protection PPTP gives; for ``check`` and start-up."""
-        return insecure_settings(self.ppp)
+        return insecure_settings(self.ppp, self.authentication)

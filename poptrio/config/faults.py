@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -46,7 +46,7 @@ def without(table: dict[str, Any], faults: Iterable[Fault]) -> dict[str, Any]:
         match fault.key_path:
             case (name,):
                 rest.pop(name, None)
-            case (name, key, *_) if name in rest:
+            case (name, key, *_) if isinstance(rest.get(name), dict):
                 rest[name].pop(key, None)
     return rest
 
@@ -149,17 +149,29 @@ def _unknown(key_path: KeyPath, model: type[BaseModel]) -> str:
     """The sentence for a table or key that does not exist, with the one that was probably meant."""
     if key_path == ("management",):
         return "there is no management API yet; the table comes with it, so take it out"
-    keys = {
-        name: list(table.model_fields)
-        for name, field in model.model_fields.items()
-        if isinstance(table := field.annotation, type) and issubclass(table, BaseModel)
-    }
+    keys = {name: list(table.model_fields) for name, table in _tables(model).items()}
     if len(key_path) == 1:
         home = next((f"; it belongs into [{name}]" for name in keys if key_path[0] in keys[name]), "")
         return f"unknown table or key{home or _nearest(key_path[0], list(model.model_fields))}"
-    name, key = key_path[:2]
+    name, key, *deeper = key_path
+    if deeper:  # a table of a name of the operator's: [table.key.NAME]
+        return f"unknown key{_nearest(deeper[-1], _keys_of_named_tables(_tables(model)[name], key))}"
     home = next((f"; it belongs into [{other}]" for other in keys if key in keys[other]), "")
     return f"unknown key{home or _nearest(key, keys[name])}"
+
+
+def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    return {
+        name: table
+        for name, field in model.model_fields.items()
+        if isinstance(table := field.annotation, type) and issubclass(table, BaseModel)
+    }
+
+
+def _keys_of_named_tables(table: type[BaseModel], key: str) -> list[str]:
+    """The keys of the tables that ``key``, a ``dict[str, model]``, holds."""
+    model = next(kind for kind in get_args(table.model_fields[key].annotation) if issubclass(kind, BaseModel))
+    return list(model.model_fields)
 
 
 def _nearest(word: str, known: list[str]) -> str:

@@ -1,6 +1,6 @@
 """What the settings that weaken PPTP further mean, in sentences for an operator."""
 
-from poptrio.config.sections import Ppp
+from poptrio.config.sections import Authentication, Ppp
 
 _PROTOCOLS = {
     "mschap-v1": (
@@ -27,12 +27,23 @@ _ENCRYPTION = {
     ),
     "refuse": 'encryption = "refuse": everything in the tunnel crosses the network in clear.',
 }
+_FALL_THROUGH = {
+    "refused": (
+        'fall_through = "refused": who is refused by one plugin, for a wrong password or a disabled account, may come '
+        "in by another that has the same name; each password that any of them takes is good, and each is guessed at."
+    ),
+    "unavailable": (
+        'fall_through = "unavailable": who can silence one plugin\'s backend decides that the next one is asked; an '
+        "account that is disabled or has a new password there may still come in by the next."
+    ),
+}
 
 
-def insecure_settings(ppp: Ppp) -> tuple[str, ...]:
-    """A sentence for each setting in ``ppp`` that is weaker than MS-CHAPv2 with MPPE-128 required."""
+def insecure_settings(ppp: Ppp, authentication: Authentication) -> tuple[str, ...]:
+    """A sentence for each setting that is weaker than MS-CHAPv2 with MPPE-128 required, decided by one plugin."""
     sentences = [_PROTOCOLS.get(protocol) for protocol in ppp.authentication]
     sentences.append(_ENCRYPTION.get(ppp.encryption))
     if ppp.encryption != "refuse":
         sentences += [_BITS.get(bits) for bits in ppp.encryption_bits]
+    sentences += [_FALL_THROUGH.get(outcome) for outcome in authentication.fall_through]
     return tuple(sentence for sentence in sentences if sentence is not None)

@@ -3,6 +3,7 @@
 Defaults are a server that works with a chap-secrets file beside the configuration. All times are seconds.
 """
 
+import itertools
 from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
@@ -27,6 +28,8 @@ from poptrio.decisions import Encryption
 AuthenticationProtocol = Literal["mschap-v2", "mschap-v1", "chap-md5", "pap"]
 EncryptionMode = Literal["stateless", "stateful", "any"]
 EncryptionBits = Literal[128, 56, 40]
+Outcome = Literal["not-mine", "refused", "unavailable"]
+"""What can become of a question to an authentication plugin, besides that it accepts the caller."""
 
 
 def _available_datapath(value: object) -> object:
@@ -44,6 +47,12 @@ def _available_protocol(value: object) -> object:
 def _pool_entry(value: str) -> str:
     parse_ranges([value])
     return value
+
+
+PoolRanges = Unique[Annotated[str, AfterValidator(_pool_entry)]]
+
+DEFAULT_POOL = "default"
+"""The name of the pool ``[addresses] pool``."""
 
 
 class Section(BaseModel):
@@ -184,9 +193,13 @@ class Addresses(Section):
     server: Ipv4 = IPv4Address("10.90.0.1")
     """Our end of every call."""
 
-    pool: Unique[Annotated[str, AfterValidator(_pool_entry)]] = ("10.90.0.2-10.90.15.254",)
+    pool: PoolRanges = ("10.90.0.2-10.90.15.254",)
     """Addresses for clients: ranges "10.0.0.2-10.0.0.254" (short "10.0.0.2-254"), networks "10.0.0.0/24" (without
     network and broadcast address), and single addresses. They are routed to the TUN."""
+
+    pools: dict[str, Annotated[PoolRanges, Field(min_length=1)]] = Field(default_factory=dict)
+    """More pools by name, for instance gold = ["10.91.0.2-10.91.0.254"]: an authentication plugin can say from which
+    one a user gets an address. The pool above is called default."""
 
     plugins: Unique[str] = ("ip-pool",)
     """Plugins that are asked for an address, in this order; the first that has one wins."""
@@ -196,18 +209,54 @@ class Addresses(Section):
         """The pool as first and last addresses."""
         return parse_ranges(self.pool)
 
+    @cached_property
+    def ranges_by_pool(self) -> dict[str, tuple[AddressRange, ...]]:
+        """Every pool as first and last addresses, the default one first."""
+        return {DEFAULT_POOL: self.pool_ranges} | {name: parse_ranges(texts) for name, texts in self.pools.items()}
+
+    @cached_property
+    def all_ranges(self) -> tuple[AddressRange, ...]:
+        """The first and last addresses of all pools together."""
+        return tuple(itertools.chain.from_iterable(self.ranges_by_pool.values()))
+
+
+class Domain(Section):
+    """What is different for the users of one domain, whose name it stands under; case does not matter."""
+
+    plugins: Unique[str] = ()
+    """Plugins that are asked about these users, in this order, instead of those of [authentication]. Their names
+    are then counted apart from equal ones in other domains."""
+
+    rename: str = ""
+    """What the domain is called before anything else looks at it; its own table then counts. Empty: as it is."""
+
 
 class Authentication(Section):
     """Who decides who may call, and what a failure costs."""
 
     plugins: Annotated[Unique[str], Field(min_length=1)] = ("chap-secrets",)
-    """Plugins that are asked who is calling, in this order; the first answer that is not "not mine" is final."""
+    """Plugins that are asked who is calling, in this order."""
+
+    fall_through: Unique[Outcome] = ("not-mine",)
+    """After which answers the next plugin is asked: "not-mine" (it does not know the user), "refused" (it does, and
+    says no), "unavailable" (it cannot tell, failed, or did not answer in time). If nobody accepts the caller, the first
+    refusal counts, else the first plugin that could not tell. The last two weaken what the first plugin says."""
 
     strip_domain: bool = True
     """Look DOMAIN\\user up as user. The log always shows both."""
 
+    strip_realm: bool = False
+    """Look user@realm up as user. The realm is the domain in either case."""
+
     default_domain: str = ""
     """Domain of users who name none; they are looked up under it where strip_domain is false."""
+
+    allowed_domains: Unique[str] = ()
+    """Domains whose users may call, "" standing for names without a domain; case does not matter. The others are
+    refused like a wrong password, without asking a plugin. The empty list allows all."""
+
+    domains: dict[str, Domain] = Field(default_factory=dict)
+    """Tables [authentication.domains.NAME] for the users of single domains."""
 
     timeout: Seconds = 10.0
     """Seconds that a plugin has for one answer; a plugin that takes longer counts as failed."""
@@ -219,6 +268,37 @@ class Authentication(Section):
 
     failure_delay_max: SecondsOrOff = 8.0
     """The most that it grows to."""
+
+    @cached_property
+    def plugins_by_domain(self) -> dict[str, tuple[str, ...]]:
+        """The plugins of each domain that has its own."""
+        return {name: domain.plugins for name, domain in self.domains.items() if domain.plugins}
+
+
+class Sessions(Section):
+    """How many calls one user may have. They are counted over all names of the user that the plugin tells."""
+
+    limit: CountOrNoLimit = 0
+    """Calls of one user at the same time; 0 is no limit. A plugin may decide otherwise."""
+
+    at_limit: Literal["refuse", "replace"] = "refuse"
+    """What happens to one more: "refuse" refuses it, "replace" ends the user's oldest call for it."""
+
+
+class Accounting(Section):
+    """What plugins are told of calls that are up."""
+
+    timeout: Seconds = 10.0
+    """Seconds that each plugin has for one record."""
+
+    interim_interval: SecondsOrOff = 0.0
+    """Seconds between records on the way; 0 is none. A plugin may decide otherwise."""
+
+    interim_jitter: Annotated[
+        float, Field(ge=0, le=0.5, allow_inf_nan=False, json_schema_extra={"unit": "fraction"})
+    ] = 0.1
+    """By which part of it each interval is made longer or shorter at random, so that calls that came up together do
+    not report together for ever."""
 
 
 class Log(Section):

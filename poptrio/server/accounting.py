@@ -2,40 +2,60 @@
 
 from datetime import UTC, datetime
 
-from poptrio.calls import AccountingKind, AccountingRecord, Traffic
-from poptrio.datapath.base import PathCounters
+import trio
+
+from poptrio.calls import AccountingKind, AccountingRecord
 from poptrio.server.call import Call
+from poptrio.server.sessions import traffic
 
 
-async def account(call: Call, kind: AccountingKind, now: float) -> None:
-    """Tell the plugins; nothing for a call that never had an address, and no Stop without a Start."""
-    accept, lease = call.accept, call.lease
-    if accept is None or lease is None or call.up_since is None:
-        return
-    if kind is not AccountingKind.START and not call.accounting_started:
-        return
-    call.accounting_started = True
-    record = AccountingRecord(
-        kind=kind,
-        call=call.info,
-        accept=accept,
-        address=lease.address,
-        seconds=now - call.up_since,
-        traffic=traffic(call.counters),
-        timestamp=datetime.now(UTC),
-        cause=call.cause if kind is AccountingKind.STOP else None,
-        authenticated_by=call.authenticated_by,
-        protocol=call.authentication,
-        encryption=call.encryption,
-    )
-    await call.server.hooks.account(record)
+class CallAccounting:
+    """Tells the plugins of one call, one record after the other, so that each hears them in their order.
 
+    A call that never had an address is not told of. Where a Start was begun there is a Stop, whatever became of it.
+    """
 
-def traffic(counters: PathCounters) -> Traffic:
-    """The IP traffic of a call so far."""
-    return Traffic(
-        bytes_in=counters.bytes_in,
-        bytes_out=counters.bytes_out,
-        packets_in=counters.packets_in,
-        packets_out=counters.packets_out,
-    )
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._started = False
+        self._interim_due = trio.Event()
+
+    async def run(self) -> None:
+        """Start, as soon as the network is up, then an interim record whenever one is due; until cancelled."""
+        await self._call.network_is_up.wait()
+        self._started = True
+        await self._tell(AccountingKind.START)
+        while True:
+            await self._interim_due.wait()
+            self._interim_due = trio.Event()
+            await self._tell(AccountingKind.INTERIM)
+
+    def interim_due(self) -> None:
+        """Make an interim record as soon as the one before it has been delivered; several are one."""
+        self._interim_due.set()
+
+    async def stop(self) -> None:
+        """Stop, if there was a Start. `run` must have ended."""
+        if self._started:
+            await self._tell(AccountingKind.STOP)
+
+    async def _tell(self, kind: AccountingKind) -> None:
+        call = self._call
+        assert call.accept is not None
+        assert call.lease is not None
+        assert call.up_since is not None
+        await call.server.hooks.account(
+            AccountingRecord(
+                kind=kind,
+                call=call.info,
+                accept=call.accept,
+                address=call.lease.address,
+                seconds=trio.current_time() - call.up_since,
+                traffic=traffic(call.counters),
+                timestamp=datetime.now(UTC),
+                cause=call.cause if kind is AccountingKind.STOP else None,
+                authenticated_by=call.authenticated_by,
+                protocol=call.authentication,
+                encryption=call.encryption,
+            )
+        )

@@ -8,6 +8,7 @@ from poptrio.datapath.base import CallPath, PathCounters
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
+from poptrio.server.limits import CallLimits
 from poptrio.server.registry import Stranger
 from poptrio.server.shared import Shared
 
@@ -32,7 +33,9 @@ class Call:
     ``steps`` are the seconds from its beginning to each step that it passed; ``scope`` is what its task lives in, left
     by `end`, ``farewell`` the time that a client has to answer our goodbye, left by `client_gone`. ``cause`` is why it
     ends, as far as anybody is told. ``id_told``: the client may have heard its Call ID. ``connection_stranger`` counts
-    its control connection until somebody on it is authenticated.
+    its control connection until somebody on it is authenticated. ``limits`` are there while its path is;
+    ``counted_names`` are the names by which its user's sessions are counted; ``released`` is set when it holds nothing
+    any more.
     """
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
@@ -51,9 +54,11 @@ class Call:
         self.encryption = "none"
         self.authentication = ""
         self.authenticated_by = ""
+        self.counted_names: frozenset[str] = frozenset()
+        self.limits: CallLimits | None = None
         self.up_since: float | None = None
         self.network_is_up = trio.Event()
-        self.accounting_started = False
+        self.released = trio.Event()
         self.id_told = False
         self.cause: CauseOfEnd | None = None
         self._why = ""
@@ -66,6 +71,12 @@ class Call:
         self.stranger.known()
         self._connection_stranger.known()
 
+    def accepted_by(self, plugin: str, accept: Accept, domain: str) -> None:
+        """``plugin`` has accepted a user of ``domain``; the first one stays."""
+        if self.accept is None:
+            self.authenticated_by = plugin
+            self.counted_names = self.server.domain_rule.session_names((accept.user, *accept.aliases), domain)
+
     def passed(self, step: str) -> None:
         """The call has got through this step."""
         self.steps.setdefault(step, trio.current_time() - self.begun)
@@ -77,6 +88,9 @@ class Call:
         self.passed("network")
         self.up_since = trio.current_time()
         self.server.stats.up += 1
+        self.server.sessions.came_up(self)
+        if self.limits is not None:
+            self.limits.start(self.up_since)
         self.network_is_up.set()
         self.log.info(
             "call up",

@@ -3,26 +3,26 @@
     run_call
     └─ call nursery            left by `Call.end`; whoever calls that first names the cause
        ├─ PPP session          the nursery's own body: questions to plugins (`ppp_task`)
-       └─ GRE channel          idle and session limits, interim accounting
+       └─ accounting           Start and interim records, in their order
+       (session and idle limits and quotas are an alarm of the ticker: `limits`)
        (its part of the control connection is the reader of `connection`, which calls `Call.end`)
 
 After the nursery, in a shielded scope with a deadline: goodbye to the client, accounting Stop. Then `_release`, which
 is synchronous and cannot be cancelled: path, lease, Call ID.
 """
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
 import trio
 
-from poptrio.calls import AccountingKind
 from poptrio.datapath.base import CallEndpoint
 from poptrio.errors import CauseOfEnd
 from poptrio.runtime.exception_groups import leaves
-from poptrio.server.accounting import account
+from poptrio.server.accounting import CallAccounting
 from poptrio.server.call import Call
+from poptrio.server.limits import CallLimits
 from poptrio.server.ppp_task import PppTask
 
 SILENT_ENDS = frozenset(
@@ -63,6 +63,7 @@ class _CallTask:
         self._call = call
         self._control = control
         self._ppp: PppTask | None = None
+        self._accounting = CallAccounting(call)
 
     async def run(self) -> None:
         call = self._call
@@ -90,9 +91,13 @@ class _CallTask:
     async def _talk(self) -> None:
         call, info = self._call, self._call.info
         ppp = self._ppp = PppTask(call)
+        server = call.server
+        call.limits = CallLimits(
+            call, server.ticker, server.limit_settings, server.random, ppp.reauthenticate, self._accounting.interim_due
+        )
         endpoint = CallEndpoint(info.call_id, info.peer_call_id, local=info.server, peer=info.peer)
         # The path is open before the reply below invites the client to send LCP.
-        path = call.path = call.server.datapath.open_call(endpoint, ppp.driver)
+        path = call.path = server.datapath.open_call(endpoint, ppp.driver)
         call.counters = path.counters
         call.id_told = True
         if not await self._control.accept_call(info.call_id):
@@ -100,35 +105,9 @@ class _CallTask:
             call.end(CauseOfEnd.CLIENT_HUNG_UP, "before its request was answered")
             return
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch_limits)
+            nursery.start_soon(self._accounting.run)
             await ppp.run(path)
             nursery.cancel_scope.cancel()
-
-    async def _watch_limits(self) -> None:
-        """The GRE channel's task: accounting, session and idle limits once the call is up."""
-        call = self._call
-        await call.network_is_up.wait()
-        accept, ppp = call.accept, call.server.config.ppp
-        assert accept is not None
-        assert call.up_since is not None
-        await account(call, AccountingKind.START, trio.current_time())
-        up = call.up_since
-        session_end = up + (_first(accept.session_timeout, ppp.session_timeout) or math.inf)
-        idle_timeout = _first(accept.idle_timeout, ppp.idle_timeout) or math.inf
-        interim_interval = accept.interim_interval or math.inf
-        interim = up + interim_interval
-        while True:
-            now = trio.current_time()
-            idle_end = max(up, call.counters.last_received, call.counters.last_sent) + idle_timeout
-            if now >= session_end:
-                call.end(CauseOfEnd.SESSION_TIMEOUT, f"{session_end - up:.0f} seconds")
-            elif now >= idle_end:
-                call.end(CauseOfEnd.IDLE_TIMEOUT, f"{idle_timeout:.0f} seconds")
-            elif now >= interim:
-                interim += interim_interval
-                await account(call, AccountingKind.INTERIM, now)
-                continue
-            await trio.sleep_until(min(session_end, idle_end, interim))
 
     async def _say_goodbye(self) -> None:
         call = self._call
@@ -139,22 +118,20 @@ class _CallTask:
                     await self._ppp.say_goodbye(call.cause, wait=0.0 if call.cause in SILENT_ENDS else GOODBYE_WAIT)
             await self._control.end_call(call.info.call_id, call.cause)
         finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same
-            await account(call, AccountingKind.STOP, trio.current_time())
+            await self._accounting.stop()
 
     def _release(self) -> None:
         call = self._call
         if self._ppp is not None:
             self._ppp.driver.close()
+        if call.limits is not None:
+            call.limits.close()
         if call.path is not None:
             call.path.close()
         if call.lease is not None:
             call.lease.release()
         call.stranger.known()
+        call.server.sessions.leave(call)
         call.server.registry.remove(call, trio.current_time())
         self._control.forget_call(call)
         call.log_end()
-
-
-def _first(decided: float | None, configured: float) -> float:
-    """What a plugin decided, else what is configured."""
-    return configured if decided is None else decided

@@ -38,6 +38,7 @@ class Connection:
         self.started: events.ConnectionStarted | None = None
         self.stranger = server.registry.stranger(peer)
         self.calls: dict[int, Call] = {}
+        self._id = uuid4().hex[:16]
         self._unanswered: dict[int, events.CallRequested] = {}
         self._log = log.bind(peer=str(peer))
         trace = self._trace if server.config.log.level == "debug" else None
@@ -180,6 +181,7 @@ class Connection:
             vendor=started.vendor_name if started else "",
             firmware=started.firmware_revision if started else 0,
             phone_number=request.phone_number,
+            connection_id=self._id,
         )
 
     def _end_calls(self, cause: CauseOfEnd, detail: str = "") -> None:

@@ -5,12 +5,10 @@ would take the first coroutine object for an answer, even one that resolves to N
 leaves coroutines that nobody awaits.
 """
 
-import os
-import sys
 import time
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from ipaddress import IPv4Address
 from typing import Any, Self
 
@@ -18,57 +16,42 @@ import structlog
 import trio
 
 from poptrio.calls import AccountingRecord, AddressLease, CallInfo
-from poptrio.decisions import Accept, Reject
-from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
+from poptrio.config import Config, Outcome
+from poptrio.decisions import Accept
+from poptrio.errors import ConfigError, ConfigFault, NoAddress
 from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.server.asking import Asker, PluginFailed, wrong_type
+from poptrio.server.authentication import AUTHENTICATE, Answer, Authentication
 from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
 from poptrio.server_info import ServerInfo
-from poptrio.verify import reject_unknown
 
-AUTHENTICATE = "poptrio_authenticate"
 ALLOCATE_ADDRESS = "poptrio_allocate_address"
 
-CAUSES_OF_REJECT = {
-    646: CauseOfEnd.RESTRICTED_HOURS,
-    647: CauseOfEnd.ACCOUNT_DISABLED,
-    648: CauseOfEnd.PASSWORD_EXPIRED,
-    649: CauseOfEnd.NO_DIAL_IN_PERMISSION,
-    691: CauseOfEnd.AUTHENTICATION_FAILED,
-    709: CauseOfEnd.CHANGING_PASSWORD_FAILED,
-}
-"""Why a call ends, by the code of the `Reject` that ends it (RFC 2759 §6); any other is an authentication failure."""
+ONLY_NOT_MINE: tuple[Outcome, ...] = ("not-mine",)
+"""The outcome of authentication after which another plugin may always be asked."""
 
-log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one authentication attempt; ``plugin`` is empty when none knew the user.
-
-    ``cause`` is why the call ends if it ends by this: None for an `Accept`, for a `Reject` either
-    one of `CAUSES_OF_REJECT`, or ``AUTHENTICATION_UNAVAILABLE`` when a plugin failed instead of answering.
-    """
-
-    decision: Accept | Reject
-    plugin: str
-    cause: CauseOfEnd | None
+log = structlog.get_logger("poptrio.server.hooks")
 
 
 class Hooks:
-    """All loaded plugins of one server.
+    """All loaded ``plugins`` of one server; `load` makes it.
 
-    ``authentication`` and ``addresses`` are the two lists of plugin names; ``timeout`` is how many seconds an
-    asynchronous hook has for its answer.
+    ``addresses`` names those that are asked for one; ``accounting_timeout`` is how many seconds each has for a record.
     """
 
     def __init__(
-        self, plugins: Mapping[str, Plugin], authentication: Sequence[str], addresses: Sequence[str], timeout: float
+        self,
+        plugins: Mapping[str, Plugin],
+        authentication: Authentication,
+        addresses: Sequence[str],
+        asker: Asker,
+        accounting_timeout: float,
     ) -> None:
         self._plugins = dict(plugins)
-        self._authentication = [plugins[name] for name in authentication if AUTHENTICATE in plugins[name].hooks]
+        self._authentication = authentication
         self._addresses = [plugins[name] for name in addresses if ALLOCATE_ADDRESS in plugins[name].hooks]
-        self._timeout = timeout
-        self._trace = os.environ.get("POPTRIO_TRACE_HOOKS") == "1"
+        self._asker = asker
+        self._accounting_timeout = accounting_timeout
 
     @classmethod
     def load(
@@ -76,27 +59,36 @@ class Hooks:
         authentication: Sequence[str] = (),
         addresses: Sequence[str] = (),
         *,
+        domains: Mapping[str, Sequence[str]] | None = None,
         extra: Mapping[str, object] | None = None,
+        fall_through: Collection[Outcome] = ONLY_NOT_MINE,
         timeout: float = 10.0,
+        accounting_timeout: float = 10.0,
     ) -> Self:
-        """Load what both lists name, by entry point or from ``extra`` (plugin objects by name).
+        """Load what the lists name, by entry point or from ``extra`` (plugin objects by name).
 
-        Raises `ConfigError` with everything that is wrong with any of them.
+        ``domains`` are the lists of domains that have authentication plugins of their own; ``fall_through`` the
+        outcomes of authentication after which the next plugin is asked; timeouts are seconds, for each answer and for
+        each accounting record. Raises `ConfigError` with everything that is wrong with any plugin.
         """
-        wanted = dict.fromkeys(authentication, "authentication.plugins")
-        wanted |= {name: "addresses.plugins" for name in addresses if name not in wanted}
+        lists = [("authentication.plugins", authentication, AUTHENTICATE)]
+        for domain, names in (domains or {}).items():
+            lists.append((f"authentication.domains.{domain}.plugins", names, AUTHENTICATE))
+        lists.append(("addresses.plugins", addresses, ALLOCATE_ADDRESS))
+        wanted: dict[str, str] = {}
+        for place, names, _ in lists:
+            wanted |= {name: place for name in names if name not in wanted}
         plugins = load_plugins(wanted, extra or {})
         faults = [
             ConfigFault(place, f"none of these plugins has the hook {hook}: {', '.join(names)}")
-            for place, names, hook in (
-                ("authentication.plugins", authentication, AUTHENTICATE),
-                ("addresses.plugins", addresses, ALLOCATE_ADDRESS),
-            )
+            for place, names, hook in lists
             if names and not any(hook in plugins[name].hooks for name in names)
         ]
         if faults:
             raise ConfigError(*faults)
-        return cls(plugins, authentication, addresses, timeout)
+        asker = Asker(timeout)
+        asks = Authentication(plugins, authentication, fall_through, asker)
+        return cls(plugins, asks, addresses, asker, accounting_timeout)
 
     def table(self) -> list[Plugin]:
         """The plugins in the order in which they are asked, for ``poptrio plugins``."""
@@ -118,20 +110,15 @@ class Hooks:
         if faults:  # outside of the stack, where no nursery of a plugin can wrap it into a group
             raise ConfigError(*faults)
 
-    async def authenticate(self, call: CallInfo, request: AuthRequest) -> Answer:
-        """Ask who is calling; the first answer counts. Never raises anything but Trio's own."""
-        try:
-            first = await self._first_answer(
-                AUTHENTICATE, self._authentication, (Accept, Reject), {"call": call, "request": request}
-            )
-        except _PluginFailed as failure:
-            return Answer(Reject(reason=failure.reason), failure.plugin, CauseOfEnd.AUTHENTICATION_UNAVAILABLE)
-        if first is None:
-            return Answer(reject_unknown(request), "", CauseOfEnd.AUTHENTICATION_FAILED)
-        plugin, decision = first
-        if isinstance(decision, Reject):
-            return Answer(decision, plugin, CAUSES_OF_REJECT.get(decision.code, CauseOfEnd.AUTHENTICATION_FAILED))
-        return Answer(decision, plugin, None)
+    async def authenticate(
+        self, call: CallInfo, request: AuthRequest, *, only: str = "", plugins: Sequence[str] | None = None
+    ) -> Answer:
+        """Ask who is calling; never raises anything but Trio's own.
+
+        ``only`` is the one plugin to ask, in a conversation that it has begun or about a caller whom it has accepted;
+        ``plugins`` are those of the caller's domain, if it has its own.
+        """
+        return await self._authentication.ask(call, request, only=only, plugins=plugins)
 
     async def allocate_address(self, call: CallInfo, accept: Accept) -> AddressLease | NoAddress:
         """Ask for an inner address; the first answer counts. Never raises anything but Trio's own.
@@ -139,20 +126,18 @@ class Hooks:
         No checkpoint lies between a plugin's return and ours, so a lease that exists reaches the caller even when the
         call is cancelled meanwhile. Its ``release`` may be called more than once and does not raise.
         """
-        try:
-            first = await self._first_answer(
-                ALLOCATE_ADDRESS, self._addresses, (AddressLease, NoAddress), {"call": call, "user": accept}
-            )
-        except _PluginFailed as failure:
-            return NoAddress(failure.reason)
-        if first is None:
-            pool = f" in the pool {accept.framed_pool!r}" if accept.framed_pool else ""
-            return NoAddress(f"no plugin of [addresses] plugins has an address for {accept.user}{pool}")
-        plugin, answer = first
-        if isinstance(answer, NoAddress):
-            return answer
-        lease: AddressLease = answer
-        return replace(lease, release=_ReleaseOnce(lease, plugin))
+        arguments = {"call": call, "user": accept}
+        for plugin in self._addresses:
+            try:
+                answer = await self._asker.answer(plugin, ALLOCATE_ADDRESS, (AddressLease, NoAddress), arguments)
+            except PluginFailed as failure:
+                return NoAddress(failure.reason)
+            if isinstance(answer, AddressLease):
+                return replace(answer, release=_ReleaseOnce(answer, plugin.name))
+            if isinstance(answer, NoAddress):
+                return answer
+        pool = f" in the pool {accept.framed_pool!r}" if accept.framed_pool else ""
+        return NoAddress(f"no plugin of [addresses] plugins has an address for {accept.user}{pool}")
 
     async def account(self, record: AccountingRecord) -> None:
         """Tell every plugin, all at the same time; failures are logged and have no other effect."""
@@ -170,15 +155,15 @@ class Hooks:
             except BaseException as error:
                 pass_on(error)
                 log.exception("plugin failed", plugin=plugin.name, hook=hook, peer=str(peer))
-                self._print_trace(str(peer), plugin, hook, begun, error)
+                self._asker.trace(str(peer), plugin, hook, begun, error)
                 return f"plugin {plugin.name} failed"
-            self._print_trace(str(peer), plugin, hook, begun, reason)
+            self._asker.trace(str(peer), plugin, hook, begun, reason)
             if reason is None:
                 continue
             if isinstance(reason, str):
                 return reason or f"plugin {plugin.name} gave no reason"
             log.error("plugin answered with a wrong type", plugin=plugin.name, hook=hook, type=type(reason).__name__)
-            return _wrong_type(plugin, hook, reason)
+            return wrong_type(plugin, hook, reason)
         return None
 
     def reload(self) -> None:
@@ -202,67 +187,27 @@ class Hooks:
             elif table and "poptrio_lifespan" not in self._plugins[name].hooks:
                 yield ConfigFault(f"plugins.{name}", "this plugin takes no configuration; remove the table")
 
-    async def _first_answer(
-        self, hook: str, plugins: Iterable[Plugin], types: tuple[type, ...], arguments: Mapping[str, Any]
-    ) -> tuple[str, Any] | None:
-        """The first answer that is not None, with its plugin; None when there is none. Raises `_PluginFailed`."""
-        call: CallInfo = arguments["call"]
-        for plugin in plugins:
-            known = {"plugin": plugin.name, "hook": hook, "session": call.session_id, "peer": str(call.peer)}
-            try:
-                answer = await self._ask(plugin, hook, call.session_id, arguments)
-            except trio.TooSlowError:
-                log.error("plugin too slow", **known, seconds=self._timeout, exc_info=True)
-                raise _PluginFailed(plugin.name, f"plugin {plugin.name} did not answer in time") from None
-            except BaseException as error:
-                pass_on(error)
-                log.exception("plugin failed", **known)
-                sentence = f"plugin {plugin.name} failed with {type(error).__name__}; the traceback is in the log"
-                raise _PluginFailed(plugin.name, sentence) from None
-            if answer is None:
-                continue
-            if not isinstance(answer, types):
-                log.error("plugin answered with a wrong type", **known, type=type(answer).__name__)
-                raise _PluginFailed(plugin.name, _wrong_type(plugin, hook, answer))
-            return plugin.name, answer
-        return None
-
-    async def _ask(self, plugin: Plugin, hook: str, session: str, arguments: Mapping[str, object]) -> object:
-        """One plugin's answer within the deadline; a raised `NoAddress` is an answer."""
-        begun = time.perf_counter()
-        try:
-            with trio.fail_after(self._timeout):
-                answer: object = await plugin.call(hook, arguments)  # type: ignore[misc]  # loading made sure of it
-        except NoAddress as refusal:
-            answer = refusal
-        except Exception as error:
-            self._print_trace(session, plugin, hook, begun, error)
-            raise
-        self._print_trace(session, plugin, hook, begun, answer)
-        return answer
-
     async def _account(self, plugin: Plugin, record: AccountingRecord) -> None:
         hook = "poptrio_account"
         session = record.call.session_id
         try:
-            await self._ask(plugin, hook, session, {"record": record})
+            await self._asker.ask(plugin, hook, session, {"record": record}, self._accounting_timeout)
         except BaseException as error:
             pass_on(error)
             log.exception("plugin failed", plugin=plugin.name, hook=hook, session=session, kind=record.kind.value)
 
-    def _print_trace(self, subject: str, plugin: Plugin, hook: str, begun: float, answer: object) -> None:
-        if self._trace:
-            milliseconds = (time.perf_counter() - begun) * 1000
-            print(f"hook {hook} {subject} {plugin.name}: {_traced(answer)} {milliseconds:.1f} ms", file=sys.stderr)
 
-
-class _PluginFailed(Exception):
-    """A plugin failed where an answer was needed; ``reason`` is for the log."""
-
-    def __init__(self, plugin: str, reason: str) -> None:
-        super().__init__(reason)
-        self.plugin = plugin
-        self.reason = reason
+def load_hooks(config: Config) -> Hooks:
+    """The plugins that the configuration names. Raises `ConfigError`."""
+    authentication = config.authentication
+    return Hooks.load(
+        authentication.plugins,
+        config.addresses.plugins,
+        domains=authentication.plugins_by_domain,
+        fall_through=authentication.fall_through,
+        timeout=authentication.timeout,
+        accounting_timeout=config.accounting.timeout,
+    )
 
 
 class _ReleaseOnce:
@@ -298,26 +243,3 @@ async def _enter_lifespan(stack: AsyncExitStack, plugin: Plugin, arguments: Mapp
         log.exception("plugin failed", plugin=plugin.name, hook="poptrio_lifespan")
         return [ConfigFault(f"plugin {plugin.name}", f"it cannot start: {type(error).__name__}: {error}")]
     return []
-
-
-def _wrong_type(plugin: Plugin, hook: str, answer: object) -> str:
-    return f"plugin {plugin.name} answered with a {type(answer).__name__}, which is no answer to {hook}"
-
-
-def _traced(answer: object) -> str:
-    """An answer in the words of a trace: enough to follow a decision, never a key or a message of an exception."""
-    match answer:
-        case Accept(user=user):
-            return f"accept {user!r}"
-        case Reject(reason=reason, code=code):
-            return f"reject E={code} {reason!r}"
-        case AddressLease(address=address):
-            return str(address)
-        case NoAddress(reason=reason):
-            return f"no address: {reason}"
-        case None:
-            return "-"
-        case str():
-            return repr(answer)
-        case _:
-            return type(answer).__name__

@@ -3,7 +3,7 @@
 Negotiation itself runs in `runtime.ppp_driver`, at once; this task sleeps until a plugin must be asked.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -11,7 +11,7 @@ from functools import partial
 import trio
 
 from poptrio.datapath.base import CallPath, NetworkParameters
-from poptrio.decisions import Accept, Reject
+from poptrio.decisions import Accept, Challenge, LocalEap, Reject
 from poptrio.errors import CauseOfEnd, NoAddress
 from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.auth_requests import AuthRequest
@@ -20,9 +20,11 @@ from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.ppp_driver import PppDriver
+from poptrio.server.authentication import Answer, refused_unknown
 from poptrio.server.call import Call
 from poptrio.server.domains import seen_and_used
-from poptrio.server.hooks import Answer
+from poptrio.server.session_limit import TooManySessions, take_place, until_released
+from poptrio.server.sessions import SessionCall
 from poptrio.server.throttle import TooManyAttempts
 
 
@@ -53,6 +55,13 @@ class PppTask:
         """Send a Terminate-Request if the session still lives, and give the client ``wait`` seconds to answer it."""
         now = trio.current_time()
         await self.driver.say_goodbye(partial(self._session.terminate, cause, "", now), wait)
+
+    def reauthenticate(self) -> bool:
+        """Ask the client to prove itself once more; False where its protocol cannot."""
+        if not self._session.can_challenge_again:
+            return False
+        self.driver.do(self._session.challenge_again, trio.current_time())
+        return True
 
     # What happened, at once.
 
@@ -128,10 +137,13 @@ class PppTask:
                 reject = Reject(reason=f"throttled: its turn would have come in {error}; no plugin was asked")
                 self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
                 return
-        if isinstance(answer.decision, Reject):
-            self._refuse(request, answer.decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
+        decision = answer.decision
+        if isinstance(decision, Challenge | LocalEap):
+            decision = Reject(reason=f"plugin {answer.plugin} asked for what the protocol cannot carry")
+        if isinstance(decision, Reject):
+            self._refuse(request, decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
         elif self._session.awaits(request):
-            await self._accept(request, answer.decision)
+            await self._accept(request, decision)
 
     @asynccontextmanager
     async def _turn(self, request: AuthRequest) -> AsyncIterator[None]:
@@ -145,13 +157,27 @@ class PppTask:
     async def _judge(self, request: AuthRequest, request_used: AuthRequest) -> Answer:
         """Ask the plugins, and let the throttle know, while the attempt still has its turn."""
         call, throttle = self._call, self._call.server.throttle
-        answer = await call.server.hooks.authenticate(call.info, request_used)
+        answer = await self._ask(request_used)
         who = call.info.peer, request_used.username
         if isinstance(answer.decision, Accept):
             if self._session.awaits(request):
                 throttle.succeeded(*who)
-        elif answer.cause is not CauseOfEnd.AUTHENTICATION_UNAVAILABLE:
+                call.accepted_by(answer.plugin, answer.decision, request_used.domain)
+        elif isinstance(answer.decision, Reject) and answer.cause is not CauseOfEnd.AUTHENTICATION_UNAVAILABLE:
             throttle.failed(*who)
+        return answer
+
+    async def _ask(self, request: AuthRequest) -> Answer:
+        """Ask the plugins of the caller's domain, or the one that has accepted the call."""
+        call, rule = self._call, self._call.server.domain_rule
+        if not rule.allows(request.domain):
+            return refused_unknown(request, f"the domain {request.domain!r} is not in authentication.allowed_domains")
+        answer = await call.server.hooks.authenticate(
+            call.info, request, only=call.authenticated_by, plugins=rule.plugins_of(request.domain)
+        )
+        if isinstance(answer.decision, Reject) and call.limits is not None and call.limits.reauthenticating:
+            reason = f"the client could not prove itself again: {answer.decision.reason}"
+            return replace(answer, decision=Reject(reason=reason), cause=CauseOfEnd.SESSION_TIMEOUT)
         return answer
 
     def _refuse(self, request: AuthRequest, reject: Reject, cause: CauseOfEnd) -> None:
@@ -166,13 +192,23 @@ class PppTask:
             reject = Reject(reason=f"answered a later challenge as {accept.user}, not as {before.user}")
             self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
             return
+        replaced: Sequence[SessionCall] = ()
         if before is None:
+            try:
+                replaced = take_place(call, accept, call.server.sessions, call.server.config.sessions)
+            except TooManySessions as error:
+                self._refuse(request, Reject(reason=str(error), code=649), CauseOfEnd.TOO_MANY_SESSIONS)
+                return
             call.authenticated(accept)
         accepted = Accepted(accept.authenticator_response, accept.message)
         keys, policy, now = accept.mppe_keys, self._policy(accept), trio.current_time()
         self.driver.do(self._session.authenticated, request, accepted, keys, now, policy)
         if before is None:
+            await until_released(replaced)
             await self._assign(accept)
+        elif call.limits is not None and call.limits.reauthenticating:
+            call.accept = accept
+            call.limits.reauthenticated(now)
 
     async def _assign(self, accept: Accept) -> None:
         call, config = self._call, self._call.server.config

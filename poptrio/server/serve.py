@@ -20,8 +20,9 @@ import trio
 from poptrio.config import Config
 from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
-from poptrio.server.hooks import Hooks
+from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.server import Server
+from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import userspace_settings
 
 LISTEN_BACKLOG = 1024
@@ -44,13 +45,14 @@ async def serve(
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
     datapath = UserspaceDataPath(userspace_settings(config))
+    sessions = LiveSessions()
     async with (
-        hooks.lifespan(config.plugins, config.server_info()),
+        hooks.lifespan(config.plugins, config.server_info(sessions)),
         listening(config) as listeners,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(datapath.run)
-        server = Server(config, hooks, datapath)
+        server = Server(config, hooks, datapath, sessions=sessions)
         async with trio.open_nursery() as calls:
             await calls.start(server.run, listeners)
             addresses = " ".join(map(str, config.server.listen))
@@ -91,12 +93,6 @@ async def serve_until_signalled(config: Config) -> None:
                 gc.collect()
                 gc.freeze()
             nursery.cancel_scope.cancel()
-
-
-def load_hooks(config: Config) -> Hooks:
-    """The plugins that the configuration names. Raises `ConfigError`."""
-    authentication = config.authentication
-    return Hooks.load(authentication.plugins, config.addresses.plugins, timeout=authentication.timeout)
 
 
 @asynccontextmanager

@@ -14,6 +14,7 @@ from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.server.connection import Connection
 from poptrio.server.hooks import Hooks
 from poptrio.server.registry import CallIds
+from poptrio.server.sessions import LiveSessions
 from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.server")
@@ -32,8 +33,9 @@ class Server(Shared):
         datapath: DataPath,
         call_ids: CallIds | None = None,
         random: RandomBytes = os.urandom,
+        sessions: LiveSessions | None = None,
     ) -> None:
-        super().__init__(config, hooks, datapath, call_ids, random)
+        super().__init__(config, hooks, datapath, call_ids, random, sessions)
         self.connections: set[Connection] = set()
         self._stop = trio.Event()
         self._running = trio.CancelScope()

@@ -9,6 +9,7 @@ from poptrio.protocols.ppp.control_protocol import NegotiationSettings
 from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.protocols.pptp.control import ControlSettings
+from poptrio.server.limits import LimitSettings
 
 STOP_TIMEOUT = 1.0
 """Seconds for a client's Stop-Control-Connection-Reply; the calls have said goodbye before."""
@@ -27,6 +28,16 @@ def session_settings(config: Config) -> SessionSettings:
         lcp_echo_failures=ppp.lcp_echo_failures,
         establish_timeout=ppp.establish_timeout,
         authentication_interval=ppp.authentication_interval,
+    )
+
+
+def limit_settings(config: Config) -> LimitSettings:
+    """What ends calls, and how often they report, where a plugin does not say, from the configuration."""
+    return LimitSettings(
+        session_timeout=config.ppp.session_timeout,
+        idle_timeout=config.ppp.idle_timeout,
+        interim_interval=config.accounting.interim_interval,
+        interim_jitter=config.accounting.interim_jitter,
     )
 
 
@@ -51,7 +62,7 @@ def userspace_settings(config: Config) -> UserspaceSettings:
         interface=config.server.interface,
         mtu=config.ppp.mtu,
         address=addresses.server,
-        routes=covering_routes(addresses.pool_ranges, addresses.server),
+        routes=covering_routes(addresses.all_ranges, addresses.server),
         gre=gre_settings(config),
     )
 

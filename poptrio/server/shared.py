@@ -17,7 +17,8 @@ from poptrio.runtime.ticker import Ticker
 from poptrio.server.domains import DomainRule
 from poptrio.server.hooks import Hooks
 from poptrio.server.registry import CallIds, Registry
-from poptrio.server.settings import control_settings, session_settings
+from poptrio.server.sessions import LiveSessions
+from poptrio.server.settings import control_settings, limit_settings, session_settings
 from poptrio.server.throttle import Throttle
 
 
@@ -35,6 +36,7 @@ class Shared:
     """What calls and control connections know of their server; it takes no more of either when ``stopping``.
 
     ``random`` makes challenges and Magic-Numbers; like ``call_ids`` it is the system's unless a test says otherwise.
+    ``sessions`` are those that the plugins were given.
     """
 
     def __init__(
@@ -44,16 +46,19 @@ class Shared:
         datapath: DataPath,
         call_ids: CallIds | None = None,
         random: RandomBytes = os.urandom,
+        sessions: LiveSessions | None = None,
     ) -> None:
         self.random = random
         self.config = config
         self.hooks = hooks
         self.datapath = datapath
+        self.sessions = sessions or LiveSessions()
         self.ticker = Ticker()
         self.registry = Registry(config.server, call_ids)
         self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
-        self.domain_rule = DomainRule(config.authentication.strip_domain, config.authentication.default_domain)
+        self.domain_rule = DomainRule.configured(config.authentication)
         self.session_settings = session_settings(config)
+        self.limit_settings = limit_settings(config)
         self.control_settings = control_settings(config)
         self.stats = Stats()
         self.log_limit = LogLimit()

@@ -18,6 +18,8 @@ def leftovers(server: Server, datapath: MemoryDataPath) -> list[str]:
         "calls": list(registry.calls),
         "Call IDs": sorted(registry.call_ids.in_use),
         "calls by address": dict(registry._calls_of),
+        "sessions": sorted(server.sessions._names),
+        "users": sorted(server.sessions._counted),
         "strangers": registry._strangers,
         "strangers by address": dict(registry._strangers_of),
         "connections": list(server.connections),

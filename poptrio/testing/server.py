@@ -26,6 +26,7 @@ from poptrio.server.hooks import Hooks
 from poptrio.server.plugins import load_plugins
 from poptrio.server.registry import CallIds
 from poptrio.server.server import Server
+from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import gre_settings
 from poptrio.testing.client import ScriptedCall, ScriptedClient
 from poptrio.testing.leftovers import leftovers
@@ -115,18 +116,20 @@ async def memory_server(
     """A server with the configuration ``config`` (TOML) and ``plugins``, until the block is left; then it is stopped.
 
     The lists of plugins in ``config`` do not count: ``plugins`` are asked in their order for both, authentication and
-
+    addresses. Those that ``config`` names for a domain are asked about its users only. What is missing is added: a
+    plugin that knows one user, and ``ip-pool``.
     """
     settings = Config.parse(config, folder=folder)
-    hooks = load(plugins, settings.authentication.timeout)
+    hooks = load(plugins, settings)
     network = MemoryNetwork(link, gre_settings(settings))
-    async with hooks.lifespan(settings.plugins, settings.server_info()), trio.open_nursery() as nursery:
+    sessions = LiveSessions()
+    async with hooks.lifespan(settings.plugins, settings.server_info(sessions)), trio.open_nursery() as nursery:
         await nursery.start(network.run)
         if seed is None:
-            server = Server(settings, hooks, network.server)
+            server = Server(settings, hooks, network.server, sessions=sessions)
         else:
             dice = random.Random(seed)
-            server = Server(settings, hooks, network.server, CallIds(dice), dice.randbytes)
+            server = Server(settings, hooks, network.server, CallIds(dice), dice.randbytes, sessions)
         listener = MemoryListener()
         memory = MemoryServer(server, network, listener, nursery)
         nursery.start_soon(memory.ticker.run)
@@ -137,18 +140,28 @@ async def memory_server(
         nursery.cancel_scope.cancel()
 
 
-def load(plugins: Plugins, timeout: float = 10.0) -> Hooks:
-    """Load ``plugins`` and what they lack. Raises `ConfigError`."""
+def load(plugins: Plugins, settings: Config | None = None) -> Hooks:
+    """Load ``plugins`` and what they lack, for a server with these ``settings``. Raises `ConfigError`."""
+    settings = settings or Config()
     named = dict(plugins) if isinstance(plugins, Mapping) else {_name(plugin): plugin for plugin in plugins}
     extra = {name: plugin for name, plugin in named.items() if not isinstance(plugin, str)}
     found = {hook for plugin in load_plugins(dict.fromkeys(named, "plugins"), extra).values() for hook in plugin.hooks}
-    authentication, addresses = list(named), list(named)
+    of_domains = {name for names in settings.authentication.plugins_by_domain.values() for name in names}
+    authentication, addresses = [name for name in named if name not in of_domains], list(named)
     if "poptrio_authenticate" not in found:
         authentication.append("one-user")
         extra["one-user"] = OneUser()
     if "poptrio_allocate_address" not in found:
         addresses.append("ip-pool")
-    return Hooks.load(authentication, addresses, extra=extra, timeout=timeout)
+    return Hooks.load(
+        authentication,
+        addresses,
+        domains=settings.authentication.plugins_by_domain,
+        extra=extra,
+        fall_through=settings.authentication.fall_through,
+        timeout=settings.authentication.timeout,
+        accounting_timeout=settings.accounting.timeout,
+    )
 
 
 def _name(plugin: object) -> str:

@@ -42,7 +42,7 @@ def test_nothing_stays_behind():
     assert networks.find(packed("192.168.1.1")) is None
     assert networks.find(packed("10.90.0.4")) is path
     networks.replace(path, ())
-    assert (networks.hosts, networks._by_mask, networks._of_path) == ({}, {}, {})
+    assert (networks.hosts, networks._by_mask, networks._of_path, networks._claims) == ({}, {}, {}, {})
 
 
 def test_the_newer_call_has_it_and_keeps_it_when_the_older_ends():
@@ -55,6 +55,47 @@ def test_the_newer_call_has_it_and_keeps_it_when_the_older_ends():
     assert networks.find(packed("192.168.3.4")) is new
     networks.replace(new, ())
     assert networks.find(packed("192.168.3.4")) is None
+
+
+def test_the_older_call_has_it_again_when_the_newer_ends_first():
+    networks = InnerNetworks()
+    oldest, old, new = object(), object(), object()
+    for path in (oldest, old, new):
+        networks.replace(path, nets("10.90.0.2/32", "192.168.0.0/16"))
+    networks.replace(new, nets("10.90.0.2/32"))
+    assert networks.find(packed("10.90.0.2")) is new
+    assert networks.find(packed("192.168.3.4")) is old
+    networks.replace(old, ())
+    networks.replace(new, ())
+    assert networks.find(packed("10.90.0.2")) is oldest
+    assert networks.find(packed("192.168.3.4")) is oldest
+
+
+def test_a_call_that_says_the_same_again_does_not_become_the_newest():
+    networks = InnerNetworks()
+    old, new = object(), object()
+    for path in (old, new, old):
+        networks.replace(path, nets("10.90.0.2/32", "192.168.0.0/16", "192.168.0.0/16"))
+    assert networks.find(packed("10.90.0.2")) is new
+    assert networks.find(packed("192.168.3.4")) is new
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sets(st.sampled_from(range(4))))))
+def test_every_network_is_behind_its_newest_claimant(changes):
+    known = nets("10.90.0.2/32", "10.90.0.3/32", "172.16.0.0/16", "192.168.0.0/24")
+    networks, paths = InnerNetworks(), [object() for _ in range(4)]
+    claims = {network: [] for network in known}
+    for number, chosen in changes:
+        path, wanted = paths[number], [known[index] for index in chosen]
+        networks.replace(path, wanted)
+        for network, claimants in claims.items():
+            if network not in wanted and path in claimants:
+                claimants.remove(path)
+            elif network in wanted and path not in claimants:
+                claimants.append(path)
+        for network, claimants in claims.items():
+            expected = claimants[-1] if claimants else None
+            assert networks.find(network.network_address.packed) is expected
 
 
 # Routes of the pool

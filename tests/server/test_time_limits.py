@@ -64,7 +64,7 @@ async def test_idle_timeout_counts_from_the_last_packet_in_any_direction(
 
 async def test_interim_accounting(backend, autojump_clock):
     backend.accept = {"interim_interval": 60.0}
-    async with memory_server(plugins=[backend]) as memory:
+    async with memory_server("[accounting]\ninterim_jitter = 0.0", [backend]) as memory:
         call = await memory.dial()
         await trio.sleep(130)
         call.send_ip(bytes(80))

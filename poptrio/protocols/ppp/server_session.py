@@ -70,6 +70,17 @@ class ServerSession(PppSession):
             self._collect(authenticator)
             self.terminate(cause, detail, now)
 
+    @property
+    def can_challenge_again(self) -> bool:
+        """Whether the client can be asked to prove itself once more: not by PAP, and not before it is authenticated."""
+        return self.phase is Phase.NETWORK and isinstance(self._authenticator, ChapAuthenticator)
+
+    def challenge_again(self, now: float) -> None:
+        """Ask the client to prove itself once more, if it can be."""
+        if self.can_challenge_again and self._authenticator is not None:
+            self._authenticator.challenge_again(now)
+            self._settle(now)
+
     def assign(
         self,
         ours: IPv4Address,
