@@ -18,15 +18,17 @@ import structlog
 import trio
 
 from poptrio.calls import AccountingRecord, AddressLease, CallInfo
-from poptrio.decisions import Accept, Reject
+from poptrio.decisions import Accept, Challenge, LocalEap, Reject, Unavailable
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
-from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.protocols.ppp.auth_requests import AuthRequest, EapRequest
 from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
 from poptrio.server_info import ServerInfo
 from poptrio.verify import reject_unknown
 
 AUTHENTICATE = "poptrio_authenticate"
 ALLOCATE_ADDRESS = "poptrio_allocate_address"
+
+DECISIONS = (Accept, Reject, Challenge, LocalEap, Unavailable)
 
 CAUSES_OF_REJECT = {
     646: CauseOfEnd.RESTRICTED_HOURS,
@@ -45,11 +47,11 @@ log = structlog.get_logger()
 class Answer:
     """What became of one authentication attempt; ``plugin`` is empty when none knew the user.
 
-    ``cause`` is why the call ends if it ends by this: None for an `Accept`, for a `Reject` either
-    one of `CAUSES_OF_REJECT`, or ``AUTHENTICATION_UNAVAILABLE`` when a plugin failed instead of answering.
+    ``cause`` is why the call ends if it ends by this: for a `Reject` either one of `CAUSES_OF_REJECT`, or
+    ``AUTHENTICATION_UNAVAILABLE`` when a plugin could not tell or failed instead of answering; None for the others.
     """
 
-    decision: Accept | Reject
+    decision: Accept | Reject | Challenge | LocalEap
     plugin: str
     cause: CauseOfEnd | None
 
@@ -118,17 +120,24 @@ class Hooks:
         if faults:  # outside of the stack, where no nursery of a plugin can wrap it into a group
             raise ConfigError(*faults)
 
-    async def authenticate(self, call: CallInfo, request: AuthRequest) -> Answer:
-        """Ask who is calling; the first answer counts. Never raises anything but Trio's own."""
+    async def authenticate(self, call: CallInfo, request: AuthRequest, *, only: str = "") -> Answer:
+        """Ask who is calling; the first answer counts. Never raises anything but Trio's own.
+
+        ``only`` names the one plugin that is asked, which has begun a conversation with the client.
+        """
+        plugins = [plugin for plugin in self._authentication if only in ("", plugin.name)]
         try:
-            first = await self._first_answer(
-                AUTHENTICATE, self._authentication, (Accept, Reject), {"call": call, "request": request}
-            )
+            first = await self._first_answer(AUTHENTICATE, plugins, DECISIONS, {"call": call, "request": request})
         except _PluginFailed as failure:
             return Answer(Reject(reason=failure.reason), failure.plugin, CauseOfEnd.AUTHENTICATION_UNAVAILABLE)
+        if first is None and isinstance(request, EapRequest) and request.is_identity:
+            # An unknown user gets as far as one with a wrong password, by a method that everybody speaks.
+            return Answer(LocalEap(), "", None)
         if first is None:
             return Answer(reject_unknown(request), "", CauseOfEnd.AUTHENTICATION_FAILED)
         plugin, decision = first
+        if isinstance(decision, Unavailable):
+            return Answer(Reject(reason=decision.reason), plugin, CauseOfEnd.AUTHENTICATION_UNAVAILABLE)
         if isinstance(decision, Reject):
             return Answer(decision, plugin, CAUSES_OF_REJECT.get(decision.code, CauseOfEnd.AUTHENTICATION_FAILED))
         return Answer(decision, plugin, None)
@@ -311,6 +320,10 @@ def _traced(answer: object) -> str:
             return f"accept {user!r}"
         case Reject(reason=reason, code=code):
             return f"reject E={code} {reason!r}"
+        case Challenge() | LocalEap():
+            return type(answer).__name__
+        case Unavailable(reason=reason):
+            return f"unavailable: {reason}"
         case AddressLease(address=address):
             return str(address)
         case NoAddress(reason=reason):

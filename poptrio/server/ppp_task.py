@@ -7,23 +7,29 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Address
+from typing import assert_never
 
 import trio
 
 from poptrio.datapath.base import CallPath, NetworkParameters
-from poptrio.decisions import Accept, Reject
+from poptrio.decisions import Accept, Challenge, EapMethod, LocalEap, Reject
 from poptrio.errors import CauseOfEnd, NoAddress
 from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.auth_requests import AuthRequest
-from poptrio.protocols.ppp.authenticator import Accepted, Refused
+from poptrio.protocols.ppp.authenticator import Accepted, Challenged, Refused
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.server.call import Call
+from poptrio.server.conversation import Conversation
 from poptrio.server.domains import seen_and_used
 from poptrio.server.hooks import Answer
 from poptrio.server.throttle import TooManyAttempts
+
+WISH_WAIT = 5.0
+"""Seconds for a client to ask for an address by itself, where it may choose one. MPPE comes before that."""
 
 
 class PppTask:
@@ -35,6 +41,8 @@ class PppTask:
         trace = self._trace if call.server.config.log.level == "debug" else None
         self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed, trace)
         self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
+        self._conversation = Conversation()
+        self._wish_known = trio.Event()
         self._wake = trio.Event()
         self._encrypted = False
 
@@ -67,12 +75,15 @@ class PppTask:
         match event:
             case events.LinkUp():
                 call.passed("lcp")
+                self._conversation = Conversation()
                 call.authentication = event.authentication.label if event.authentication else ""
             case events.AuthenticationNeeded():
                 self._question = event.request
                 self._wake.set()
             case events.Authenticated():
                 call.passed("authentication")
+            case events.AddressRequested():
+                self._wish_known.set()
             case events.EncryptionUp():
                 call.passed("encryption")
                 call.encryption = str(event.send) if event.send else "none"
@@ -116,7 +127,7 @@ class PppTask:
     async def _authenticate(self, request: AuthRequest) -> None:
         """Ask who is calling, in turn where earlier attempts have failed; then ask for an address."""
         call, server = self._call, self._call.server
-        request_used = server.domain_rule.apply(request)
+        request_used = self._conversation.continued_by(server.domain_rule.apply(request))
         call.name = seen_and_used(request_used)
         if call.accept is not None:  # a later challenge: a user whom others guess at shall not lose a call by it
             answer = await self._judge(request, request_used)
@@ -128,10 +139,28 @@ class PppTask:
                 reject = Reject(reason=f"throttled: its turn would have come in {error}; no plugin was asked")
                 self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
                 return
-        if isinstance(answer.decision, Reject):
-            self._refuse(request, answer.decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
-        elif self._session.awaits(request):
-            await self._accept(request, answer.decision)
+        if self._session.awaits(request):
+            await self._answer(request, answer)
+
+    async def _answer(self, request: AuthRequest, answer: Answer) -> None:
+        """Tell the session; what comes next of the same conversation is the same plugin's."""
+        decision, now = answer.decision, trio.current_time()
+        match decision:
+            case Accept():
+                self._conversation = Conversation(answer.plugin, context=decision.context)
+                await self._accept(request, decision)
+            case Reject():
+                self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
+                self._refuse(request, decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
+            case Challenge():
+                self._conversation = Conversation(answer.plugin, request.name, decision.context)
+                challenged = Challenged(decision.message, decision.eap)
+                self.driver.do(self._session.challenged, request, challenged, now)
+            case LocalEap():
+                self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
+                self.driver.do(self._session.speak_eap, request, self._usable(decision.methods), now)
+            case _:
+                assert_never(decision)
 
     @asynccontextmanager
     async def _turn(self, request: AuthRequest) -> AsyncIterator[None]:
@@ -145,19 +174,20 @@ class PppTask:
     async def _judge(self, request: AuthRequest, request_used: AuthRequest) -> Answer:
         """Ask the plugins, and let the throttle know, while the attempt still has its turn."""
         call, throttle = self._call, self._call.server.throttle
-        answer = await call.server.hooks.authenticate(call.info, request_used)
+        answer = await call.server.hooks.authenticate(call.info, request_used, only=self._conversation.asks(request))
         who = call.info.peer, request_used.username
         if isinstance(answer.decision, Accept):
             if self._session.awaits(request):
                 throttle.succeeded(*who)
-        elif answer.cause is not CauseOfEnd.AUTHENTICATION_UNAVAILABLE:
+        elif isinstance(answer.decision, Reject) and answer.cause is not CauseOfEnd.AUTHENTICATION_UNAVAILABLE:
             throttle.failed(*who)
         return answer
 
     def _refuse(self, request: AuthRequest, reject: Reject, cause: CauseOfEnd) -> None:
         detail = f"{self._call.name or 'no name'}: {reject.reason}"
         now = trio.current_time()
-        self.driver.do(self._session.refused, request, Refused(reject.code, reject.message), cause, detail, now)
+        refused = Refused(reject.code, reject.message, reject.retry, reject.challenge, reject.eap)
+        self.driver.do(self._session.refused, request, refused, cause, detail, now)
 
     async def _accept(self, request: AuthRequest, accept: Accept) -> None:
         call = self._call
@@ -168,7 +198,7 @@ class PppTask:
             return
         if before is None:
             call.authenticated(accept)
-        accepted = Accepted(accept.authenticator_response, accept.message)
+        accepted = Accepted(accept.authenticator_response, accept.message, accept.eap)
         keys, policy, now = accept.mppe_keys, self._policy(accept), trio.current_time()
         self.driver.do(self._session.authenticated, request, accepted, keys, now, policy)
         if before is None:
@@ -185,6 +215,17 @@ class PppTask:
         dns = config.ppp.dns if accept.dns is None else accept.dns
         wins = config.ppp.wins if accept.wins is None else accept.wins
         self.driver.do(self._session.assign, config.addresses.server, answer.address, dns[:2], wins[:2], now)
+
+    async def _wished_address(self) -> IPv4Address | None:
+        """The address that the client asks for by itself; None if it asks for none, or has not begun in time."""
+        with trio.move_on_after(WISH_WAIT):
+            await self._wish_known.wait()
+        return self._session.wished_address
+
+    def _usable(self, methods: tuple[EapMethod, ...]) -> tuple[EapMethod, ...]:
+        """Those EAP methods after which the call can go on: only MS-CHAPv2 yields keys."""
+        required = self._call.server.session_settings.encryption.required
+        return tuple(method for method in methods if method == "mschap-v2" or not required)
 
     def _policy(self, accept: Accept) -> EncryptionPolicy:
         """What is configured, as the plugin changed it for this user."""
