@@ -10,8 +10,8 @@ from poptrio.config.faults import Fault, KeyPath
 from poptrio.config.pool_checks import pool_faults
 from poptrio.config.sections import Addresses, Authentication, Ppp, Server
 
-MS_CHAP = ("mschap-v2", "mschap-v1")
-"""The authentication protocols that yield MPPE keys (RFC 3079)."""
+YIELDING_KEYS = ("mschap-v2", "mschap-v1", "eap")
+"""The authentication protocols that yield MPPE keys (RFC 3079), EAP by some of its methods."""
 
 
 def cross_faults(
@@ -43,10 +43,10 @@ _Found = Iterator[tuple[tuple[KeyPath, ...], Fault]]
 
 def _encryption(ppp: Ppp) -> _Found:
     key = ("ppp", "authentication")
-    keyless = [protocol for protocol in ppp.authentication if protocol not in MS_CHAP]
+    keyless = [protocol for protocol in ppp.authentication if protocol not in YIELDING_KEYS]
     if not keyless:
         return
-    without_keys = f"only MS-CHAP yields MPPE keys, so {' and '.join(keyless)} cannot"
+    without_keys = f"only MS-CHAP and EAP yield MPPE keys, so {' and '.join(keyless)} cannot"
     if ppp.encryption == "require":
         sentence = f'{without_keys} work with ppp.encryption = "require"; leave out what yields none, or set "prefer"'
     elif ppp.encryption == "prefer" and len(keyless) == len(ppp.authentication):

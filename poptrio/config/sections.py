@@ -25,7 +25,7 @@ from poptrio.config.values import (
 )
 from poptrio.decisions import Encryption
 
-AuthenticationProtocol = Literal["mschap-v2", "mschap-v1", "chap-md5", "pap"]
+AuthenticationProtocol = Literal["eap", "mschap-v2", "mschap-v1", "chap-md5", "pap"]
 EncryptionMode = Literal["stateless", "stateful", "any"]
 EncryptionBits = Literal[128, 56, 40]
 Outcome = Literal["not-mine", "refused", "unavailable"]
@@ -35,12 +35,6 @@ Outcome = Literal["not-mine", "refused", "unavailable"]
 def _available_datapath(value: object) -> object:
     if value in ("kernel", "auto"):
         raise ValueError(f'"{value}" comes in a later version; "userspace" is the only data path of this one')
-    return value
-
-
-def _available_protocol(value: object) -> object:
-    if value == "eap":
-        raise ValueError('"eap" is not available yet; it comes in a later version')
     return value
 
 
@@ -131,11 +125,10 @@ class Ppp(Section):
     clamp_mss: bool = True
     """Lower the maximum segment size in passing TCP handshakes to what fits into a call's MTU."""
 
-    authentication: Annotated[
-        Unique[Annotated[AuthenticationProtocol, BeforeValidator(_available_protocol)]], Field(min_length=1)
-    ] = ("mschap-v2",)
-    """Authentication protocols, offered in this order: "mschap-v2", "mschap-v1", "chap-md5", "pap". Only the first two
-    yield keys for encryption. All are broken or worse; MS-CHAPv2 is the least bad."""
+    authentication: Annotated[Unique[AuthenticationProtocol], Field(min_length=1)] = ("mschap-v2",)
+    """Authentication protocols, offered in this order: "eap", "mschap-v2", "mschap-v1", "chap-md5", "pap". The two of
+    MS-CHAP yield keys for encryption, and EAP by some of its methods. All are broken or worse; MS-CHAPv2 is the least
+    bad, and EAP as good as the method that a plugin speaks with the client."""
 
     encryption: Encryption = "require"
     """MPPE: "require" refuses calls without it and drops every clear-text packet, "prefer" asks for it and goes on

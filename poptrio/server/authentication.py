@@ -9,7 +9,7 @@ from poptrio.calls import CallInfo
 from poptrio.config.sections import Outcome
 from poptrio.decisions import Accept, Challenge, Decision, LocalEap, Reject, Unavailable
 from poptrio.errors import CauseOfEnd
-from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.protocols.ppp.auth_requests import AuthRequest, EapRequest
 from poptrio.server.asking import Asker, PluginFailed
 from poptrio.server.plugins import Plugin
 from poptrio.verify import reject_unknown
@@ -84,7 +84,11 @@ class Authentication:
                 return Answer(decision, name, None)
             if not self._goes_on(decision, name, so_far):
                 break
-        return so_far.refusal or so_far.unavailable or refused_unknown(request)
+        known = so_far.refusal or so_far.unavailable
+        if known is None and isinstance(request, EapRequest) and request.is_identity:
+            # An unknown user gets as far as one with a wrong password, by a method that everybody speaks.
+            return Answer(LocalEap(), "", None)
+        return known or refused_unknown(request)
 
     async def _ask_one(self, plugin: Plugin, call: CallInfo, request: AuthRequest) -> Decision | None:
         types = (Accept, Reject, Challenge, LocalEap, Unavailable)

@@ -7,25 +7,32 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
+from ipaddress import IPv4Address
+from typing import assert_never
 
 import trio
 
+from poptrio.calls import AddressLease
 from poptrio.datapath.base import CallPath, NetworkParameters
-from poptrio.decisions import Accept, Challenge, LocalEap, Reject
+from poptrio.decisions import Accept, Challenge, EapMethod, LocalEap, Reject
 from poptrio.errors import CauseOfEnd, NoAddress
 from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.auth_requests import AuthRequest
-from poptrio.protocols.ppp.authenticator import Accepted, Refused
+from poptrio.protocols.ppp.authenticator import Accepted, Challenged, Refused
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.server.authentication import Answer, refused_unknown
 from poptrio.server.call import Call
+from poptrio.server.conversation import Conversation
 from poptrio.server.domains import seen_and_used
 from poptrio.server.session_limit import TooManySessions, take_place, until_released
 from poptrio.server.sessions import SessionCall
 from poptrio.server.throttle import TooManyAttempts
+
+WISH_WAIT = 5.0
+"""Seconds for a client to ask for an address by itself, where it may choose one. MPPE comes before that."""
 
 
 class PppTask:
@@ -37,6 +44,8 @@ class PppTask:
         trace = self._trace if call.server.config.log.level == "debug" else None
         self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed, trace)
         self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
+        self._conversation = Conversation()
+        self._wish_known = trio.Event()
         self._wake = trio.Event()
         self._encrypted = False
 
@@ -76,12 +85,15 @@ class PppTask:
         match event:
             case events.LinkUp():
                 call.passed("lcp")
+                self._conversation = Conversation()
                 call.authentication = event.authentication.label if event.authentication else ""
             case events.AuthenticationNeeded():
                 self._question = event.request
                 self._wake.set()
             case events.Authenticated():
                 call.passed("authentication")
+            case events.AddressRequested():
+                self._wish_known.set()
             case events.EncryptionUp():
                 call.passed("encryption")
                 call.encryption = str(event.send) if event.send else "none"
@@ -125,7 +137,7 @@ class PppTask:
     async def _authenticate(self, request: AuthRequest) -> None:
         """Ask who is calling, in turn where earlier attempts have failed; then ask for an address."""
         call, server = self._call, self._call.server
-        request_used = server.domain_rule.apply(request)
+        request_used = self._conversation.continued_by(server.domain_rule.apply(request))
         call.name = seen_and_used(request_used)
         if call.accept is not None:  # a later challenge: a user whom others guess at shall not lose a call by it
             answer = await self._judge(request, request_used)
@@ -137,13 +149,28 @@ class PppTask:
                 reject = Reject(reason=f"throttled: its turn would have come in {error}; no plugin was asked")
                 self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
                 return
-        decision = answer.decision
-        if isinstance(decision, Challenge | LocalEap):
-            decision = Reject(reason=f"plugin {answer.plugin} asked for what the protocol cannot carry")
-        if isinstance(decision, Reject):
-            self._refuse(request, decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
-        elif self._session.awaits(request):
-            await self._accept(request, decision)
+        if self._session.awaits(request):
+            await self._answer(request, answer)
+
+    async def _answer(self, request: AuthRequest, answer: Answer) -> None:
+        """Tell the session; what comes next of the same conversation is the same plugin's."""
+        decision, now = answer.decision, trio.current_time()
+        match decision:
+            case Accept():
+                self._conversation = Conversation(answer.plugin, context=decision.context)
+                await self._accept(request, decision)
+            case Reject():
+                self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
+                self._refuse(request, decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
+            case Challenge():
+                self._conversation = Conversation(answer.plugin, request.name, decision.context)
+                challenged = Challenged(decision.message, decision.eap)
+                self.driver.do(self._session.challenged, request, challenged, now)
+            case LocalEap():
+                self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
+                self.driver.do(self._session.speak_eap, request, self._usable(decision.methods), now)
+            case _:
+                assert_never(decision)
 
     @asynccontextmanager
     async def _turn(self, request: AuthRequest) -> AsyncIterator[None]:
@@ -168,12 +195,12 @@ class PppTask:
         return answer
 
     async def _ask(self, request: AuthRequest) -> Answer:
-        """Ask the plugins of the caller's domain, or the one that has accepted the call."""
+        """Ask the plugins of the caller's domain, or the one that is talking with the client already."""
         call, rule = self._call, self._call.server.domain_rule
         if not rule.allows(request.domain):
             return refused_unknown(request, f"the domain {request.domain!r} is not in authentication.allowed_domains")
         answer = await call.server.hooks.authenticate(
-            call.info, request, only=call.authenticated_by, plugins=rule.plugins_of(request.domain)
+            call.info, request, only=self._conversation.asks(request), plugins=rule.plugins_of(request.domain)
         )
         if isinstance(answer.decision, Reject) and call.limits is not None and call.limits.reauthenticating:
             reason = f"the client could not prove itself again: {answer.decision.reason}"
@@ -183,7 +210,8 @@ class PppTask:
     def _refuse(self, request: AuthRequest, reject: Reject, cause: CauseOfEnd) -> None:
         detail = f"{self._call.name or 'no name'}: {reject.reason}"
         now = trio.current_time()
-        self.driver.do(self._session.refused, request, Refused(reject.code, reject.message), cause, detail, now)
+        refused = Refused(reject.code, reject.message, reject.retry, reject.challenge, reject.eap)
+        self.driver.do(self._session.refused, request, refused, cause, detail, now)
 
     async def _accept(self, request: AuthRequest, accept: Accept) -> None:
         call = self._call
@@ -200,7 +228,7 @@ class PppTask:
                 self._refuse(request, Reject(reason=str(error), code=649), CauseOfEnd.TOO_MANY_SESSIONS)
                 return
             call.authenticated(accept)
-        accepted = Accepted(accept.authenticator_response, accept.message)
+        accepted = Accepted(accept.authenticator_response, accept.message, accept.eap)
         keys, policy, now = accept.mppe_keys, self._policy(accept), trio.current_time()
         self.driver.do(self._session.authenticated, request, accepted, keys, now, policy)
         if before is None:
@@ -212,7 +240,7 @@ class PppTask:
 
     async def _assign(self, accept: Accept) -> None:
         call, config = self._call, self._call.server.config
-        answer = await call.server.hooks.allocate_address(call.info, accept)
+        answer = await self._allocate(accept)
         now = trio.current_time()
         if isinstance(answer, NoAddress):
             self.driver.do(self._session.no_address, str(answer), now)
@@ -221,6 +249,28 @@ class PppTask:
         dns = config.ppp.dns if accept.dns is None else accept.dns
         wins = config.ppp.wins if accept.wins is None else accept.wins
         self.driver.do(self._session.assign, config.addresses.server, answer.address, dns[:2], wins[:2], now)
+
+    async def _allocate(self, accept: Accept) -> AddressLease | NoAddress:
+        """An address for the client; where it may choose, the one that it asks for, if that can be had."""
+        call, hooks = self._call, self._call.server.hooks
+        wish = await self._wished_address() if accept.client_chooses_address else None
+        if wish is not None:
+            answer = await hooks.allocate_address(call.info, replace(accept, framed_address=wish))
+            if not isinstance(answer, NoAddress):
+                return answer
+            call.log.debug("wished address not given", address=str(wish), why=str(answer))
+        return await hooks.allocate_address(call.info, accept)
+
+    async def _wished_address(self) -> IPv4Address | None:
+        """The address that the client asks for by itself; None if it asks for none, or has not begun in time."""
+        with trio.move_on_after(WISH_WAIT):
+            await self._wish_known.wait()
+        return self._session.wished_address
+
+    def _usable(self, methods: tuple[EapMethod, ...]) -> tuple[EapMethod, ...]:
+        """Those EAP methods after which the call can go on: only MS-CHAPv2 yields keys."""
+        required = self._call.server.session_settings.encryption.required
+        return tuple(method for method in methods if method == "mschap-v2" or not required)
 
     def _policy(self, accept: Accept) -> EncryptionPolicy:
         """What is configured, as the plugin changed it for this user."""

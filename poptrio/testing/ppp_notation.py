@@ -5,7 +5,7 @@ from ipaddress import IPv4Address
 
 from poptrio.protocols.ppp.frames import Packet, Protocol, build_frame
 from poptrio.protocols.ppp.lcp import AuthProtocol
-from poptrio.protocols.ppp.notation import CODES, CONFIGURE, OPTIONS, TEXTS, Form
+from poptrio.protocols.ppp.notation import CODES, CONFIGURE, EAP_TEXTS, EAP_TYPES, OPTIONS, TEXTS, Form
 
 
 def frame_from_line(line: str) -> bytes:
@@ -25,12 +25,21 @@ def _data(protocol: Protocol, code: str, text: str) -> bytes:
         return b"".join(_option(protocol, option) for option in re.findall(r"<([^>]*)>", text))
     if code in TEXTS:
         return _sized(text.encode()) if protocol is Protocol.PAP else text.encode()
+    if protocol is Protocol.EAP and code in ("Request", "Response"):
+        return _eap(text)
     if code in ("Challenge", "Response", "AuthReq"):
         (_, first), (_, second) = (word.split("=", 1) for word in text.split(" ", 1))
         if protocol is Protocol.PAP:
             return _sized(first.encode()) + _sized(second.encode())
         return _sized(bytes.fromhex(first)) + second.encode()
     return bytes.fromhex(text)
+
+
+def _eap(text: str) -> bytes:
+    name, _, value = text.partition("=")
+    kinds = {name: kind for kind, name in EAP_TYPES.items()}
+    kind = kinds[name] if name in kinds else int(name.removeprefix("type"))
+    return bytes((kind,)) + (value.encode() if name in EAP_TEXTS else bytes.fromhex(value))
 
 
 def _option(protocol: Protocol, text: str) -> bytes:

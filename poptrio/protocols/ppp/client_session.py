@@ -3,7 +3,8 @@
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.authenticator import Credentials, Peer
-from poptrio.protocols.ppp.chap import ChapPeer
+from poptrio.protocols.ppp.chap_peer import ChapPeer
+from poptrio.protocols.ppp.eap_peer import EapPeer
 from poptrio.protocols.ppp.ipcp import Ipcp
 from poptrio.protocols.ppp.lcp import AuthProtocol, Lcp, ProveOption, RandomBytes
 from poptrio.protocols.ppp.pap import PapPeer
@@ -36,6 +37,8 @@ class ClientSession(PppSession):
             return
         if kind is AuthProtocol.PAP:
             self._peer = PapPeer(self._credentials, negotiation)
+        elif kind is AuthProtocol.EAP:
+            self._peer = EapPeer(self._credentials, negotiation, self._random)
         else:
             self._peer = ChapPeer(kind, self._credentials, negotiation, self._random)
         self.authentication = self._peer
@@ -46,8 +49,21 @@ class ClientSession(PppSession):
         if peer is None:
             return
         if peer.failure is not None:
-            cause = CauseOfEnd.AUTHENTICATION_TIMEOUT if peer.timed_out else CauseOfEnd.AUTHENTICATION_FAILED
-            self.terminate(cause, peer.failure, now)
+            self.terminate(peer.cause, peer.failure, now)
         elif peer.succeeded and self.phase is Phase.AUTHENTICATE:
             network = self._start_network(self.settings.encryption, peer.mppe_keys, now)
             network.ipcp = Ipcp.as_client(self.settings.negotiation)
+
+    def _early_network_packet(self, now: float) -> bool:
+        """A server that goes on has accepted us, should its EAP Success be lost (RFC 2284 §2.2.2)."""
+        peer = self._peer
+        if self.phase is not Phase.AUTHENTICATE or not isinstance(peer, EapPeer) or not peer.presume_success():
+            return False
+        self._settle(now)
+        return self.network is not None
+
+    def _peer_left(self) -> tuple[CauseOfEnd, str]:
+        peer = self._peer
+        if self.phase is Phase.AUTHENTICATE and peer is not None and peer.refusal is not None:
+            return CauseOfEnd.AUTHENTICATION_FAILED, peer.refusal
+        return super()._peer_left()

@@ -6,9 +6,11 @@ Van Jacobson compression and the old IP-Addresses option are rejected by the gen
 from collections.abc import Sequence
 from ipaddress import IPv4Address
 
+from poptrio.errors import MalformedPacket
 from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationSettings
-from poptrio.protocols.ppp.frames import Protocol
+from poptrio.protocols.ppp.frames import Code, Packet, Protocol
 from poptrio.protocols.ppp.options import Ack, Insistence, Nak, Option, Reject, Verdict
+from poptrio.protocols.wire import type_length_values
 
 UNSPECIFIED = IPv4Address(0)
 
@@ -147,6 +149,16 @@ class Ipcp(ControlProtocol):
         """The DNS servers that the server told us (client role)."""
         asked = (option for option in self.name_servers if isinstance(option, AskNameServerOption))
         return tuple(option.address for option in asked if option.address != UNSPECIFIED)
+
+
+def requested_address(packet: Packet) -> IPv4Address | None:
+    """The address that a Configure-Request asks for; None if it asks for none, or makes no sense."""
+    try:
+        value = dict(type_length_values(packet.data, "IPCP")).get(IpAddressOption.kind, b"")
+    except MalformedPacket:
+        return None
+    known = packet.code == Code.CONFIGURE_REQUEST and len(value) == 4 and any(value)
+    return IPv4Address(value) if known else None
 
 
 def _shown(value: bytes) -> str:

@@ -29,6 +29,7 @@ class AuthProtocol(Enum):
     MSCHAP_V1 = ("mschap-v1", b"\xc2\x23\x80")
     CHAP_MD5 = ("chap-md5", b"\xc2\x23\x05")
     PAP = ("pap", b"\xc0\x23")
+    EAP = ("eap", b"\xc2\x27")
 
     def __init__(self, label: str, option_value: bytes) -> None:
         self.label = label

@@ -6,6 +6,7 @@ preferred, IPCP begins when CCP is settled one way or the other, or when the pee
 
 import math
 from collections.abc import Callable
+from ipaddress import IPv4Address
 
 from poptrio.crypto.mppe_keys import MppeKeys
 from poptrio.errors import CauseOfEnd, MalformedPacket
@@ -14,7 +15,7 @@ from poptrio.protocols.ppp.automaton import State
 from poptrio.protocols.ppp.ccp import Ccp, EncryptionPolicy, usable_bits
 from poptrio.protocols.ppp.control_protocol import ControlProtocol, LayerEvent
 from poptrio.protocols.ppp.frames import Packet, Protocol
-from poptrio.protocols.ppp.ipcp import Ipcp
+from poptrio.protocols.ppp.ipcp import Ipcp, requested_address
 from poptrio.protocols.ppp.lcp import Lcp
 from poptrio.protocols.ppp.session_events import SessionEvent, SessionSettings
 
@@ -35,7 +36,9 @@ class NetworkPhase:
     """CCP and IPCP of one session, from authentication to the end.
 
     The role sets ``ipcp`` as soon as the addresses are known. ``up``: IP may pass. ``ending`` is why the session must
-    end, once that is certain. ``tell`` takes the events, ``malformed`` packets that were held and make no sense.
+    end, once that is certain. ``wished_address`` is what the peer's first Configure-Request of IPCP asked for, if that
+    came before ``ipcp`` was set, and None if it asked for nothing. ``tell`` takes the events, ``malformed`` the packets
+    that were held and make no sense.
     """
 
     def __init__(
@@ -61,6 +64,7 @@ class NetworkPhase:
         self._ccp_over = False
         self._ccp_refused = False
         self._held: list[Packet] = []
+        self.wished_address: IPv4Address | None = None
 
     def start(self, encryption: EncryptionPolicy, keys: MppeKeys | None, now: float) -> None:
         """The peer is authenticated, which yielded ``keys``: begin with CCP if there is to be encryption."""
@@ -219,6 +223,9 @@ class NetworkPhase:
             self.ipcp.receive(packet, now)
         elif len(self._held) < HELD_PACKETS:
             self._held.append(packet)  # Answered as soon as we may, so that the peer need not repeat it after 3 s.
+            if len(self._held) == 1 and self.ipcp is None:
+                self.wished_address = requested_address(packet)
+                self._tell(events.AddressRequested(self.wished_address))
 
     @property
     def _ipcp_may_begin(self) -> bool:

@@ -1,8 +1,9 @@
 """PPP frames as readable lines, in the manner of pppd's log: ``LCP ConfReq 1 <mru 1400> <magic 0a0b0c0d>``.
 
 A line is the protocol, the code, the Identifier, then what the packet carries: options in angle brackets, the text of
-an answer, ``value=`` and ``name=`` of CHAP, ``user=`` and ``password=`` of PAP, or octets in hexadecimal. What has no
-name here stands as numbers: ``<19 00>`` is option 19, ``8057 0101`` a frame of protocol 0x8057.
+an answer, ``value=`` and ``name=`` of CHAP, ``user=`` and ``password=`` of PAP, ``identity=``, ``md5=`` and other types
+of EAP, or octets in hexadecimal. What has no name here stands as numbers: ``<19 00>`` is option 19, ``8057 0101`` a
+frame of protocol 0x8057, ``type13=00`` an EAP packet of type 13.
 """
 
 from enum import Enum, auto
@@ -25,13 +26,20 @@ CODES: dict[int, dict[int, str]] = {
         Protocol.IPCP: (*CONFIGURE, "TermReq", "TermAck", "CodeRej"),
         Protocol.CCP: (*CONFIGURE, "TermReq", "TermAck", "CodeRej"),
         Protocol.CHAP: ("Challenge", "Response", "Success", "Failure"),
+        Protocol.EAP: ("Request", "Response", "Success", "Failure"),
         Protocol.PAP: ("AuthReq", "AuthAck", "AuthNak"),
     }.items()
 }  # fmt: skip
 CODES[Protocol.CCP] |= {14: "ResetReq", 15: "ResetAck"}
+CODES[Protocol.CHAP] |= {7: "ChangePw"}
+
+EAP_TYPES = {1: "identity", 2: "notification", 3: "nak", 4: "md5", 26: "mschap-v2"}
+"""Types of EAP by name; another is ``type13``."""
+
+EAP_TEXTS = ("identity", "notification")
 
 HIDDEN = "(hidden)"
-_SECRETIVE = (Protocol.PAP, Protocol.CHAP)
+_SECRETIVE = (Protocol.PAP, Protocol.CHAP, Protocol.EAP)
 
 
 class Form(Enum):
@@ -92,6 +100,8 @@ def _text(protocol: Protocol, code: str, data: bytes, hide_secrets: bool) -> str
         return " ".join(_option_text(protocol, *option) for option in type_length_values(data, code))
     if code in TEXTS:
         return _shown(data[1:] if protocol is Protocol.PAP else data)
+    if protocol is Protocol.EAP and code in ("Request", "Response"):
+        return _eap_text(code, data, hide_secrets)
     if code in ("Challenge", "Response", "AuthReq"):
         return _proof_text(protocol, code, Reader(data, f"{protocol.name} {code}"), hide_secrets)
     if hide_secrets and protocol in _SECRETIVE:
@@ -99,6 +109,14 @@ def _text(protocol: Protocol, code: str, data: bytes, hide_secrets: bool) -> str
     if hide_secrets and code == "ProtRej" and int.from_bytes(data[:2], "big") in _SECRETIVE:
         return f"{data[:2].hex()}{HIDDEN}"  # it holds a copy of what was rejected
     return data.hex()
+
+
+def _eap_text(code: str, data: bytes, hide_secrets: bool) -> str:
+    kind = Reader(data, f"EAP {code}").u8()
+    name = EAP_TYPES.get(kind, f"type{kind}")
+    if name in EAP_TEXTS:
+        return f"{name}={_shown(data[1:])}"
+    return f"{name}={HIDDEN if hide_secrets and name != 'nak' else data[1:].hex()}"
 
 
 def _proof_text(protocol: Protocol, code: str, reader: Reader, hide_secrets: bool) -> str:

@@ -48,7 +48,7 @@ def prove(request: AuthRequest, password: str | None = None, nt_hash: bytes | No
     """The `Proof` if ``request`` shows knowledge of ``password`` or of the 16-octet ``nt_hash``, else None.
 
     Exactly one of the two must be given (ValueError). Raises `CannotVerify` for CHAP-MD5, and for MS-CHAPv1 by a client
-    that only has the LM hash, when the password itself is not known.
+    that only has the LM hash, when the password itself is not known. A Change-Password is judged by the *new* password.
     """
     if (password is None) == (nt_hash is None):
         raise ValueError("either a password or an NT hash is needed to verify a request")
@@ -59,15 +59,17 @@ def prove(request: AuthRequest, password: str | None = None, nt_hash: bytes | No
             return _prove_chap_md5(request, password)
         case MsChapV1Request():
             return _prove_mschap_v1(request, password, nt_hash)
-        case MsChapV2Request():
+        case MsChapV2Request() | MsChapV2ChangePasswordRequest():
             return _prove_mschap_v2(request, _hash_of(password, nt_hash))
-        case MsChapV2ChangePasswordRequest() | EapRequest():
-            raise CannotVerify(f"a {type(request).__name__} is not judged by a secret alone")
+        case EapRequest():
+            raise CannotVerify("an EapRequest is not judged by a secret alone")
         case _:
             assert_never(request)
 
 
-def proof_of_nt_response(request: MsChapV1Request | MsChapV2Request, nt_hash_hash: bytes) -> Proof:
+def proof_of_nt_response(
+    request: MsChapV1Request | MsChapV2Request | MsChapV2ChangePasswordRequest, nt_hash_hash: bytes
+) -> Proof:
     """What an NT response yields that was found right by somebody else, who told the MD4 of the NT hash.
 
     Raises ValueError unless ``nt_hash_hash`` has 16 octets.
@@ -115,7 +117,7 @@ def _prove_mschap_v1(request: MsChapV1Request, password: str | None, nt_hash: by
     return Proof(mschap_v1_keys(hash_nt_password_hash(known_nt_hash), lm_hash, request.challenge))
 
 
-def _prove_mschap_v2(request: MsChapV2Request, nt_hash: bytes) -> Proof | None:
+def _prove_mschap_v2(request: MsChapV2Request | MsChapV2ChangePasswordRequest, nt_hash: bytes) -> Proof | None:
     """RFC 2759 §4 and §5."""
     answer = generate_nt_response(request.challenge, request.peer_challenge, request.hashed_name, nt_hash)
     if not compare_digest(answer, request.nt_response):

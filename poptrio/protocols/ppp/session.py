@@ -162,6 +162,10 @@ class PppSession:
     def _authentication_moved(self, now: float) -> None:
         """The authentication protocol may have something new."""
 
+    def _early_network_packet(self, now: float) -> bool:
+        """A packet of a network protocol came before the Network phase; whether that has begun by it."""
+        return False
+
     def _role_deadline(self) -> float:
         return math.inf
 
@@ -228,9 +232,11 @@ class PppSession:
             self.lcp.receive(Packet.decode(information, "LCP"), now)
         elif self.phase in (Phase.AUTHENTICATE, Phase.NETWORK) and layer is not None and number == layer.protocol:
             layer.receive(Packet.decode(information, layer.protocol.name), now)
-        elif self.phase is not Phase.NETWORK or self.network is None:
+        elif self.phase is not Phase.NETWORK and not (
+            number in (Protocol.CCP, Protocol.IPCP) and self._early_network_packet(now)
+        ):
             return  # Not authenticated: not even looked at, and not answered (RFC 1661 §3.5).
-        elif not self.network.receive(number, information, now):
+        elif self.network is not None and not self.network.receive(number, information, now):
             self.lcp.send_protocol_reject(number, information)
             self._note("protocol-rejected", f"{protocol_name(number)} is not spoken here")
 

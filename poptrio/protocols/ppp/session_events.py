@@ -41,7 +41,7 @@ class LinkUp:
 
 @dataclass(frozen=True, slots=True)
 class AuthenticationNeeded:
-    """The peer offered a proof; answer with `authenticated` or `refused` of the session."""
+    """The peer offered a proof; answer with `authenticated`, `refused`, `challenged` or `speak_eap` of the session."""
 
     request: AuthRequest
 
@@ -49,6 +49,13 @@ class AuthenticationNeeded:
 @dataclass(frozen=True, slots=True)
 class Authenticated:
     """The peer believes us (client role), or we have accepted it (server role)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AddressRequested:
+    """The peer's first IPCP Configure-Request came before it could be answered: the address in it, or None."""
+
+    address: IPv4Address | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ SessionEvent = (
     LinkUp
     | AuthenticationNeeded
     | Authenticated
+    | AddressRequested
     | EncryptionChanged
     | EncryptionUp
     | EncryptionReset
