@@ -40,7 +40,7 @@ class MsChapProver:
 
     def change_password(self, challenge: bytes) -> bytes:
         """The data of a Change-Password packet (RFC 2759 §7); from then on the new password is ours."""
-        assert self._new_password is not None  # `answer_to` has seen to it
+        assert self._new_password is not None  # `wants_change` has seen to it
         old_hash, new_hash = (mschap.nt_password_hash(word) for word in (self.password, self._new_password))
         block = password_change.new_password_encrypted_with_old_nt_password_hash(
             self._new_password, old_hash, self._random(password_change.BLOCK_SIZE)
