@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from poptrio.address_ranges import AddressRange, address_count, parse_ranges, range_text
 from poptrio.calls import AccountingKind, AccountingRecord, AddressLease, CallInfo, Traffic
 from poptrio.config.faults import explain
+from poptrio.config.secrets import Secret
 from poptrio.crypto.keys import mschap_v1_keys
 from poptrio.crypto.mppe_keys import MppeKeys
 from poptrio.decisions import (
@@ -73,6 +74,7 @@ __all__ = [
     "Rate",
     "RateLimit",
     "Reject",
+    "Secret",
     "ServerInfo",
     "Session",
     "SessionChange",
