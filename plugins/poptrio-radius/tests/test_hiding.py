@@ -40,7 +40,7 @@ def test_a_salted_value_of_an_impossible_length(hidden):
 
 def test_the_wrong_secret_is_noticed_where_it_can_be():
     with pytest.raises(ValueError, match="shared secret"):
-        reveal_salted(hide_salted(bytes(16), SECRET, ONE, b"\x80\x00"), b"another", ONE)
+        reveal_salted(hide_salted(bytes(16), SECRET, ONE, b"\x80\x01"), b"another", ONE)
 
 
 @pytest.mark.parametrize("hidden", [b"", b"x", bytes(17)])
