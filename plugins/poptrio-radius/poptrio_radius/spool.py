@@ -30,6 +30,9 @@ Write = Callable[[Callable[[Batch], None], Batch], Awaitable[None]]
 """Calls a blocking function with a batch, somewhere else, and waits for its end."""
 
 
+StopOf = Callable[[OpenSession], bytes]
+
+
 async def _in_thread(write: Callable[[Batch], None], batch: Batch) -> None:
     """Not to be abandoned: the file is written to from one thread at a time."""
     await trio.to_thread.run_sync(write, batch)
@@ -38,16 +41,18 @@ async def _in_thread(write: Callable[[Batch], None], batch: Batch) -> None:
 class Spool:
     """What no server has acknowledged. ``limit`` is how many records there may be before Interims are dropped.
 
-    ``ready`` is called with a session that has something to send.
+    ``stop_of`` makes the attributes of the Stop of a session that a crash cut off. ``ready`` is called with a session
+    that has something to send.
     """
 
-    def __init__(self, file: SpoolFile, limit: int, *, write: Write = _in_thread) -> None:
+    def __init__(self, file: SpoolFile, limit: int, stop_of: StopOf, *, write: Write = _in_thread) -> None:
         self._file = file
         self._write = write
         self._pending = Batch()
         self._writing = Batch()
         self._changed = trio.Event()
         self._written = trio.Event()
+        self._acknowledged = trio.Event()
         self._failing = False
         self._full = False
         self._last_number = 0  # given to a record
@@ -55,7 +60,7 @@ class Spool:
         self._limit = limit
         self.backlog = Backlog(limit)
         self.ready: Callable[[str], None] = lambda session_id: None
-        for record in file.recover():
+        for record in file.recover(stop_of):
             self._last_number = record.number
             self._enter(record)
 
@@ -64,18 +69,16 @@ class Spool:
         return self.backlog.sessions()
 
     def put(
-        self, kind: AccountingKind, session_id: str, time: float, attributes: bytes, stop: bytes | None
+        self, kind: AccountingKind, session_id: str, time: float, attributes: bytes, session: OpenSession | None
     ) -> trio.Event:
         """Take a record; the event tells when it is on the disk, or that the disk fails.
 
-        ``time`` is that of the event, in Unix seconds; ``stop`` are the attributes of the session's Stop in case
-        that we hear no more of it, None when this is its Stop.
+        ``time`` is that of the event, in Unix seconds; ``session`` is how it stands, None when this is its Stop.
         """
         self._last_number += 1
         number = self._last_number
         record = Record(number=number, session_id=session_id, kind=kind, time=time, attributes=attributes)
         self._pending.added[number] = record
-        session = None if stop is None else OpenSession(session_id=session_id, time=time, stop=stop)
         self._pending.sessions[session_id] = session
         self._changed.set()
         return self._written
@@ -85,16 +88,34 @@ class Spool:
         self._pending.sessions |= {session.session_id: session for session in sessions}
         self._changed.set()
 
-    def acknowledge(self, record: Record) -> None:
-        """A server has ``record``."""
+    def take(self, session_id: str) -> Record | None:
+        """The record of this session that is to be sent now, if there is one; it is then under way."""
+        return self.backlog.take(session_id)
+
+    def acknowledge(self, record: Record) -> bool:
+        """A server has ``record``. Whether there is more of its session."""
         self.backlog.acknowledge(record)
+        self._acknowledged.set()
         self._forget([record])
         if self._full and len(self.backlog) < self._limit * EMPTY_ENOUGH:
             self._full = False
+        return self.backlog.has(record.session_id)
 
-    def put_back(self, record: Record) -> None:
-        """No server has taken ``record``; it is kept."""
+    def put_back(self, record: Record) -> bool:
+        """No server has taken ``record``; it is kept. Whether there is anything of its session."""
         self._forget(self.backlog.put_back(record))
+        return self.backlog.has(record.session_id)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything has been sent."""
+        return not (self.backlog or self._pending.added or self._writing.added)
+
+    async def wait_until_empty(self) -> None:
+        """Until everything has been sent."""
+        while not self.is_empty:
+            self._acknowledged = trio.Event()
+            await self._acknowledged.wait()
 
     async def run(self) -> None:
         """Write what comes, for ever."""
@@ -153,9 +174,9 @@ class Spool:
 
 
 @asynccontextmanager
-async def open_spool(path: Path, limit: int) -> AsyncIterator[Spool]:
+async def open_spool(path: Path, limit: int, stop_of: StopOf) -> AsyncIterator[Spool]:
     """The spool in the file ``path``, with its writer. Raises `SpoolError`."""
-    spool = Spool(SpoolFile(path), limit)
+    spool = Spool(SpoolFile(path), limit, stop_of)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(spool.run)

@@ -6,13 +6,13 @@ One SQLite file, owned by one process. Everything here blocks and is called from
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from poptrio.api import AccountingKind
+from poptrio.api import AccountingKind, Traffic
 
 APPLICATION_ID = 0x70707270
 """Marks an SQLite file as a spool of ours, so that no other program's database is written to by mistake."""
@@ -31,9 +31,18 @@ CREATE TABLE records (
 CREATE TABLE sessions (
     session_id TEXT PRIMARY KEY,
     time REAL NOT NULL,
-    stop BLOB NOT NULL
+    seconds REAL NOT NULL,
+    bytes_in INTEGER NOT NULL,
+    bytes_out INTEGER NOT NULL,
+    packets_in INTEGER NOT NULL,
+    packets_out INTEGER NOT NULL,
+    attributes BLOB NOT NULL
 ) WITHOUT ROWID;
 """
+
+RECORD = "number, session_id, kind, time, attributes"
+SESSION = "session_id, time, seconds, bytes_in, bytes_out, packets_in, packets_out, attributes"
+"""The columns, in the order of the values below."""
 
 
 class SpoolError(Exception):
@@ -57,14 +66,16 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenSession:
-    """A session that has no Stop yet. ``stop`` are the attributes of the one it gets if we hear no more of it.
+    """A session that has no Stop yet, as it was last heard of at ``time``, in Unix seconds.
 
-    ``time``, in Unix seconds, is when it was last heard of.
+    ``attributes`` are the encoded ones of its Stop as far as they are known before it ends.
     """
 
     session_id: str
     time: float
-    stop: bytes = field(repr=False)
+    seconds: float
+    traffic: Traffic
+    attributes: bytes = field(repr=False)
 
 
 @dataclass(slots=True)
@@ -106,23 +117,16 @@ class SpoolFile:
             self._database.close()
             raise
 
-    def recover(self) -> list[Record]:
-        """Every record in order. Sessions that an earlier run left open get their Stop here."""
+    def recover(self, stop_of: Callable[[OpenSession], bytes]) -> list[Record]:
+        """Every record in order. Sessions that an earlier run left open get a Stop with the attributes ``stop_of``."""
         with self._transaction() as database:
-            left = database.execute("SELECT session_id, time, stop FROM sessions ORDER BY time, session_id").fetchall()
-            stop = AccountingKind.STOP.value
+            left = [_session(*row) for row in database.execute(f"SELECT {SESSION} FROM sessions ORDER BY time")]
             database.executemany(
                 "INSERT INTO records (session_id, kind, time, attributes) VALUES (?, ?, ?, ?)",
-                ((session_id, stop, time, attributes) for session_id, time, attributes in left),
+                ((s.session_id, AccountingKind.STOP.value, s.time, stop_of(s)) for s in left),
             )
             database.execute("DELETE FROM sessions")
-            rows = database.execute("SELECT number, session_id, kind, time, attributes FROM records ORDER BY number")
-            return [
-                Record(
-                    number=number, session_id=session_id, kind=AccountingKind(kind), time=time, attributes=attributes
-                )
-                for number, session_id, kind, time, attributes in rows
-            ]
+            return [_record(*row) for row in database.execute(f"SELECT {RECORD} FROM records ORDER BY number")]
 
     def write(self, batch: Batch) -> None:
         """Make all changes of ``batch`` in one transaction, which is on the disk when this returns.
@@ -131,13 +135,13 @@ class SpoolFile:
         """
         with self._transaction() as database:
             database.executemany(
-                "INSERT OR REPLACE INTO records (number, session_id, kind, time, attributes) VALUES (?, ?, ?, ?, ?)",
+                f"INSERT OR REPLACE INTO records ({RECORD}) VALUES (?, ?, ?, ?, ?)",
                 ((r.number, r.session_id, r.kind.value, r.time, r.attributes) for r in batch.added.values()),
             )
             database.executemany("DELETE FROM records WHERE number = ?", ((number,) for number in batch.removed))
             database.executemany(
-                "INSERT OR REPLACE INTO sessions (session_id, time, stop) VALUES (?, ?, ?)",
-                ((s.session_id, s.time, s.stop) for s in batch.sessions.values() if s is not None),
+                f"INSERT OR REPLACE INTO sessions ({SESSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (_session_row(session) for session in batch.sessions.values() if session is not None),
             )
             closed = ((session_id,) for session_id, session in batch.sessions.items() if session is None)
             database.executemany("DELETE FROM sessions WHERE session_id = ?", closed)
@@ -189,6 +193,26 @@ CORRUPT = (
 
 def _record(number: int, session_id: str, kind: str, time: float, attributes: bytes) -> Record:
     return Record(number=number, session_id=session_id, kind=AccountingKind(kind), time=time, attributes=attributes)
+
+
+def _session(
+    session_id: str,
+    time: float,
+    seconds: float,
+    bytes_in: int,
+    bytes_out: int,
+    packets_in: int,
+    packets_out: int,
+    attributes: bytes,
+) -> OpenSession:
+    traffic = Traffic(bytes_in, bytes_out, packets_in, packets_out)
+    return OpenSession(session_id=session_id, time=time, seconds=seconds, traffic=traffic, attributes=attributes)
+
+
+def _session_row(session: OpenSession) -> tuple[str | float | int | bytes, ...]:
+    t = session.traffic
+    counters = (t.bytes_in, t.bytes_out, t.packets_in, t.packets_out)
+    return (session.session_id, session.time, session.seconds, *counters, session.attributes)
 
 
 def _create(path: Path) -> None:

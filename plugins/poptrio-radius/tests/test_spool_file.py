@@ -6,9 +6,11 @@ from contextlib import closing
 import pytest
 from poptrio_radius.spool_file import Batch, OpenSession, Record, SpoolError, SpoolFile
 
-from poptrio.api import AccountingKind
+from poptrio.api import AccountingKind, Traffic
 
 START, INTERIM, STOP = AccountingKind.START, AccountingKind.INTERIM, AccountingKind.STOP
+
+TRAFFIC = Traffic(2**40, 2**41, 3, 4)
 
 
 @pytest.fixture
@@ -28,11 +30,16 @@ def write(path, *batches):
 
 def recover(path):
     with closing(SpoolFile(path)) as file:
-        return file.recover()
+        return file.recover(stop_of)
 
 
-def open_session(session_id, time, stop):
-    return {session_id: OpenSession(session_id=session_id, time=time, stop=stop)}
+def stop_of(session):
+    return session.attributes + repr(session.traffic).encode()
+
+
+def open_session(session_id, time, attributes, traffic=TRAFFIC):
+    session = OpenSession(session_id=session_id, time=time, seconds=1.5, traffic=traffic, attributes=attributes)
+    return {session_id: session}
 
 
 def test_what_was_written_is_there_again(path):
@@ -55,7 +62,9 @@ def test_a_session_left_open_gets_its_stop_behind_what_there_is(path):
     write(path, Batch(added={7: record(7)}, sessions=open_session("a", 9.0, b"last known")))
     start, stop = recover(path)
     assert start == record(7)
-    assert stop == Record(number=8, session_id="a", kind=STOP, time=9.0, attributes=b"last known")
+    assert stop == Record(
+        number=8, session_id="a", kind=STOP, time=9.0, attributes=b"last known" + repr(TRAFFIC).encode()
+    )
     assert recover(path) == [start, stop], "and only once"
 
 
@@ -65,7 +74,7 @@ def test_the_last_that_was_said_of_a_session_counts(path):
         Batch(sessions=open_session("a", 1.0, b"first") | open_session("b", 1.0, b"gone")),
         Batch(sessions=open_session("a", 2.0, b"second") | {"b": None}),
     )
-    assert [(r.session_id, r.attributes) for r in recover(path)] == [("a", b"second")]
+    assert [(r.session_id, r.attributes) for r in recover(path)] == [("a", b"second" + repr(TRAFFIC).encode())]
 
 
 def test_batches_are_joined_in_their_order():
@@ -82,7 +91,7 @@ def test_a_failed_write_changes_nothing(path):
         broken = Record(number=2, session_id=None, kind=START, time=0.0, attributes=b"")
         with pytest.raises(sqlite3.IntegrityError):
             file.write(Batch(added={3: record(3), 2: broken}, removed={1}))
-        assert file.recover() == [record(1)]
+        assert file.recover(stop_of) == [record(1)]
 
 
 def test_the_file_is_its_owners_alone(path):
