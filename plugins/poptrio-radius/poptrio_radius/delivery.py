@@ -30,6 +30,9 @@ SHORTEST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 """Seconds until a record is tried again: doubled with each try."""
 
+LONGEST_SILENCE = 10.0
+"""Seconds between two tries while nobody answers: a server that comes back is to be found soon."""
+
 PATIENCE = 3
 """Tries without an answer after which a record of an earlier run, or Accounting-On, holds up the others no longer."""
 
@@ -207,15 +210,15 @@ class Delivery:
                 log.warning("no accounting server answers")
             if not self._silence or not self._under_way:  # what was under way together counts once
                 self._silence += 1
-            self._next_trial = trio.current_time() + self._paused(self._silence)
+            self._next_trial = trio.current_time() + self._paused(self._silence, LONGEST_SILENCE)
         self._changed.set()
 
     def _pause(self, session_id: str) -> float:
         tries = self._tries.get(session_id, 0)
-        return self._paused(tries) if tries else 0.0
+        return self._paused(tries, LONGEST_PAUSE) if tries else 0.0
 
-    def _paused(self, tries: int) -> float:
-        pause = min(SHORTEST_PAUSE * 2.0 ** min(tries - 1, 10), LONGEST_PAUSE)
+    def _paused(self, tries: int, longest: float) -> float:
+        pause = min(SHORTEST_PAUSE * 2.0 ** min(tries - 1, 10), longest)
         return pause * self._random.uniform(0.8, 1.2)
 
     def _next(self) -> str | None:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-# The folders of tests are no packages: let the tests of this distribution import their own helper by name.
-if "peer" not in sys.modules:
-    spec = importlib.util.spec_from_file_location("peer", Path(__file__).with_name("peer.py"))
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["peer"] = module
-    spec.loader.exec_module(module)
+# The folders of tests are no packages: let the tests of this distribution import their own helpers by name.
+for name in ("peer", "radius_sessions"):
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        spec.loader.exec_module(module)
 
 
 @pytest.fixture
