@@ -25,8 +25,11 @@ from poptrio_radius.accounting_attributes import (
 )
 from poptrio_radius.attributes import Attributes
 from poptrio_radius.delivery import Delivery, Send
-from poptrio_radius.spool import Spool, open_spool
+from poptrio_radius.spool import Spool, Write, in_thread, open_spool
 from poptrio_radius.spool_file import OpenSession, Record
+
+SESSIONS_AT_ONCE = 200
+"""How many sessions are noted before packets have their turn again."""
 
 log = structlog.get_logger("poptrio.radius")
 
@@ -123,10 +126,6 @@ class Accounting:
             session.end(CauseOfEnd.ACCOUNTING_UNAVAILABLE)
 
 
-SESSIONS_AT_ONCE = 200
-"""How many sessions are noted before packets have their turn again."""
-
-
 class StartWatch:
     """Calls ``end`` with each session whose Start is not acknowledged within ``timeout`` seconds."""
 
@@ -166,12 +165,21 @@ async def open_accounting(
     identity: Callable[[CallInfo], Attributes],
     nas: Attributes,
     sessions: Sessions,
+    *,
+    write: Write = in_thread,
 ) -> AsyncIterator[Accounting]:
-    """Accounting as long as the context is open; ``nas`` is what RADIUS knows this server by. Raises `SpoolError`."""
+    """Accounting as long as the context is open.
+
+    ``identity`` makes the attributes by which RADIUS knows a call, ``nas`` are those by which it knows this server.
+    Raises `SpoolError`.
+    """
     begun = time.time()
     run_id = f"{int(begun):08x}-{secrets.token_hex(4)}"
     on = server_request("Accounting-On", nas, run_id, begun) if settings.on_off else None
-    async with open_spool(settings.spool, settings.limit, stop_after_crash) as spool, trio.open_nursery() as nursery:
+    async with (
+        open_spool(settings.spool, settings.limit, stop_after_crash, write) as spool,
+        trio.open_nursery() as nursery,
+    ):
         accounting = Accounting(settings, spool, identity, sessions)
         delivery = Delivery(spool, send, request_of, on=on, acknowledged=accounting.acknowledged)
         nursery.start_soon(accounting.run)

@@ -33,8 +33,8 @@ Write = Callable[[Callable[[Batch], None], Batch], Awaitable[None]]
 StopOf = Callable[[OpenSession], bytes]
 
 
-async def _in_thread(write: Callable[[Batch], None], batch: Batch) -> None:
-    """Not to be abandoned: the file is written to from one thread at a time."""
+async def in_thread(write: Callable[[Batch], None], batch: Batch) -> None:
+    """The way of a server. Not to be abandoned: the file is written to from one thread at a time."""
     await trio.to_thread.run_sync(write, batch)
 
 
@@ -45,7 +45,7 @@ class Spool:
     that has something to send.
     """
 
-    def __init__(self, file: SpoolFile, limit: int, stop_of: StopOf, *, write: Write = _in_thread) -> None:
+    def __init__(self, file: SpoolFile, limit: int, stop_of: StopOf, *, write: Write = in_thread) -> None:
         self._file = file
         self._write = write
         self._pending = Batch()
@@ -174,9 +174,9 @@ class Spool:
 
 
 @asynccontextmanager
-async def open_spool(path: Path, limit: int, stop_of: StopOf) -> AsyncIterator[Spool]:
+async def open_spool(path: Path, limit: int, stop_of: StopOf, write: Write = in_thread) -> AsyncIterator[Spool]:
     """The spool in the file ``path``, with its writer. Raises `SpoolError`."""
-    spool = Spool(SpoolFile(path), limit, stop_of)
+    spool = Spool(SpoolFile(path), limit, stop_of, write=write)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(spool.run)
