@@ -205,7 +205,11 @@ class CauseOfEnd(Enum):
         "network-timeout", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.LOST_CARRIER, (718, 720),
         "the client stopped answering before it had an address",
     )  # fmt: skip
-    # What the server's own machine does.
+    # What the server's own machine does, and those that it depends on.
+    ACCOUNTING_UNAVAILABLE = (
+        "accounting-unavailable", DisconnectResult.ADMIN_SHUTDOWN, AcctTerminateCause.SERVICE_UNAVAILABLE, (629,),
+        "the start of the call could not be accounted in time, and calls without accounting are not wanted here",
+    )  # fmt: skip
     DATA_PATH_FAILED = (
         "data-path-failed", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.NAS_ERROR, (629,),
         "the server can move no more packets for this call",

@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -154,10 +154,26 @@ def _unknown(key_path: KeyPath, model: type[BaseModel]) -> str:
         home = next((f"; it belongs into [{name}]" for name in keys if key_path[0] in keys[name]), "")
         return f"unknown table or key{home or _nearest(key_path[0], list(model.model_fields))}"
     name, key, *deeper = key_path
-    if deeper:  # a table of a name of the operator's: [table.key.NAME]
-        return f"unknown key{_nearest(deeper[-1], _keys_of_named_tables(_tables(model)[name], key))}"
-    home = next((f"; it belongs into [{other}]" for other in keys if key in keys[other]), "")
-    return f"unknown key{home or _nearest(key, keys[name])}"
+    home = "" if deeper else next((f"; it belongs into [{other}]" for other in keys if key in keys[other]), "")
+    return f"unknown key{home or _nearest(key_path[-1], _keys_at(model, key_path[:-1]))}"
+
+
+def _keys_at(model: type[BaseModel], key_path: KeyPath) -> list[str]:
+    """The keys of the table at ``key_path``, which may be one of a list of tables, or one that need not be there."""
+    tables = [model]
+    for part in key_path:
+        fields = [table.model_fields[part].annotation for table in tables if part in table.model_fields]
+        if fields:  # else it is the place in a list, or the name in a table of tables
+            tables = [table for field in fields for table in _models_in(field)]
+    return [key for table in tables for key in table.model_fields]
+
+
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    """The models that an annotation names: itself, or in a union, a list or a dictionary."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in get_args(annotation):
+        yield from _models_in(part)
 
 
 def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -166,12 +182,6 @@ def _tables(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
         for name, field in model.model_fields.items()
         if isinstance(table := field.annotation, type) and issubclass(table, BaseModel)
     }
-
-
-def _keys_of_named_tables(table: type[BaseModel], key: str) -> list[str]:
-    """The keys of the tables that ``key``, a ``dict[str, model]``, holds."""
-    model = next(kind for kind in get_args(table.model_fields[key].annotation) if issubclass(kind, BaseModel))
-    return list(model.model_fields)
 
 
 def _nearest(word: str, known: list[str]) -> str:

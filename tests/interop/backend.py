@@ -53,7 +53,7 @@ def radsec(folder: Path, password: str) -> Backend:
     """FreeRADIUS behind radsecproxy, asked by ``poptrio-radius`` over TLS."""
     proxy = RadsecProxy(folder)
     tls = {
-        "ca_file": str(proxy.authority.file),
+        "ca": str(proxy.authority.file),
         "certificate": str(proxy.client.file),
         "key": str(proxy.client.key),
     }

@@ -109,7 +109,7 @@ class TestAuthenticate:
     def test_eap_is_named_by_its_number(self):
         option = AuthenticateOption([V2])
         option.naked(b"\xc2\x27")
-        assert option.failure == "the peer wants 0xc227; configured: mschap-v2"
+        assert option.failure == "the peer wants eap; configured: mschap-v2"
 
     def test_a_reject_is_a_failure(self):
         option = AuthenticateOption([V2])
@@ -143,7 +143,7 @@ class TestProve:
     def test_an_unknown_one_too(self):
         option = ProveOption([V2])
         assert option.judge(b"\xc2\x27") == Nak(V2.option_value)
-        assert option.disagreement == "the server wants 0xc227; allowed: mschap-v2"
+        assert option.disagreement == "the server wants eap; allowed: mschap-v2"
 
     def test_a_server_may_want_none(self):
         option = ProveOption([V2])

@@ -1,0 +1,142 @@
+"""``radius``: the plugin. Its hooks hand on to `Authentication` and `Accounting`; its lifespan holds everything up."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+
+import trio
+
+from poptrio.api import (
+    AccountingRecord,
+    AuthRequest,
+    CallInfo,
+    ConfigError,
+    ConfigFault,
+    ServerInfo,
+    hookimpl,
+    read_config,
+)
+from poptrio_radius.accounting import Accounting, AccountingSettings, open_accounting
+from poptrio_radius.authentication import Answer, Authentication
+from poptrio_radius.coa import CoaServer, CoaSettings, listening
+from poptrio_radius.coa_config import CoaConfig
+from poptrio_radius.config import RadiusConfig
+from poptrio_radius.packets import Request
+from poptrio_radius.pools import PoolMaker
+from poptrio_radius.server import Server
+from poptrio_radius.server_pool import NoReply, ServerPool
+from poptrio_radius.session_attributes import call_attributes, nas_attributes
+from poptrio_radius.spool_file import SpoolError
+
+PLACE = "plugins.radius"
+
+
+class Radius:
+    """The plugin. ``servers`` are those of a running server, with their counters."""
+
+    def __init__(self) -> None:
+        self.servers: tuple[Server, ...] = ()
+        self._authentication: Authentication | None = None
+        self._accounting: Accounting | None = None
+
+    @hookimpl
+    @asynccontextmanager
+    async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
+        """Read secrets and certificates, open the spool, listen for DM and CoA; what is wrong keeps us from starting.
+
+        Servers that are silent do not: they are asked when there is something to ask.
+        """
+        settings = read_config(RadiusConfig, config, PLACE)
+        maker = PoolMaker(settings, server.folder, PLACE)
+        coa = None if settings.coa is None else _coa_settings(settings, settings.coa, server, maker.faults)
+        if maker.faults:
+            raise ConfigError(*maker.faults)
+        async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+            pool = maker.pool("authentication", nursery)
+            self.servers = pool.servers
+            self._authentication = Authentication(settings, pool, server.answer_timeout)
+            if settings.accounting:
+                accounting_pool = maker.pool("accounting", nursery)
+                self.servers += accounting_pool.servers
+                self._accounting = await _open_accounting(stack, settings, accounting_pool, server)
+            if settings.coa is not None and coa is not None:
+                await _listen(stack, settings.coa, CoaServer(coa, server.sessions))
+            yield
+            await stack.aclose()  # the last records are sent by readers that run in the nursery
+            nursery.cancel_scope.cancel()
+
+    @hookimpl
+    async def poptrio_authenticate(self, call: CallInfo, request: AuthRequest) -> Answer:
+        """Every caller is ours to judge."""
+        assert self._authentication is not None, "asked before the lifespan was entered"
+        return await self._authentication.decide(call, request)
+
+    @hookimpl
+    async def poptrio_account(self, record: AccountingRecord) -> None:
+        """Note down what happened; it is sent when there is somebody to send it to."""
+        if self._accounting is not None:
+            await self._accounting.account(record)
+
+
+async def _open_accounting(
+    stack: AsyncExitStack, config: RadiusConfig, pool: ServerPool, server: ServerInfo
+) -> Accounting:
+    """Raises `ConfigError` when the spool cannot be used."""
+    settings = AccountingSettings(
+        spool=server.folder / config.spool,
+        limit=config.spool_max,
+        on_off=config.accounting_on_off,
+        failure=config.accounting_failure,
+        failure_timeout=config.accounting_failure_timeout,
+        note_interval=config.spool_note_interval,
+        farewell=config.accounting_farewell,
+    )
+    identity = partial(call_attributes, config=config)
+    send = partial(_acknowledged, pool, config.timeout * config.tries * len(pool.servers))
+    try:
+        return await stack.enter_async_context(
+            open_accounting(settings, send, identity, nas_attributes(config), server.sessions)
+        )
+    except (SpoolError, sqlite3.Error) as error:
+        raise ConfigError(ConfigFault(f"{PLACE}.spool", str(error))) from None
+
+
+async def _acknowledged(pool: ServerPool, seconds: float, request: Request) -> bool:
+    """Whether a server took ``request`` within ``seconds``, in which each server has all its tries."""
+    try:
+        await pool.ask(request, trio.current_time() + seconds)
+    except NoReply:
+        return False
+    return True
+
+
+def _coa_settings(
+    config: RadiusConfig, coa: CoaConfig, server: ServerInfo, faults: list[ConfigFault]
+) -> CoaSettings | None:
+    """What the DM/CoA server needs to know, None with a fault in ``faults`` when a secret cannot be had."""
+    clients = {}
+    for client in coa.clients:
+        try:
+            clients[client.address] = client.secret.resolve(server.folder).encode()
+        except ValueError as error:
+            faults.append(ConfigFault(f"{PLACE}.coa.clients", f"{client.address}: secret: {error}"))
+    if len(clients) < len(coa.clients):
+        return None
+    return CoaSettings(
+        clients=clients,
+        nas_identifier=config.nas_identifier,
+        nas_address=config.nas_ip_address,
+        window=coa.window,
+        require_event_timestamp=coa.require_event_timestamp,
+        require_message_authenticator=coa.require_message_authenticator,
+        min_interim_interval=config.min_interim_interval,
+    )
+
+
+async def _listen(stack: AsyncExitStack, config: CoaConfig, server: CoaServer) -> None:
+    """Raises `ConfigError` when the address cannot be had."""
+    try:
+        await stack.enter_async_context(listening(config.listen.address, config.listen.port, server))
+    except OSError as error:
+        raise ConfigError(ConfigFault(f"{PLACE}.coa.listen", f"{config.listen}: {error.strerror}")) from None

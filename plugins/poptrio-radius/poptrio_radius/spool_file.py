@@ -1,0 +1,237 @@
+"""The spool on disk: the accounting records that no server has acknowledged yet, and the sessions that are open.
+
+One SQLite file, owned by one process. Everything here blocks and is called from one thread at a time;
+`poptrio_radius.spool` is what the rest of the plugin uses.
+"""
+
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from poptrio.api import AccountingKind, Traffic
+
+APPLICATION_ID = 0x70707270
+"""Marks an SQLite file as a spool of ours, so that no other program's database is written to by mistake."""
+
+VERSION = 1
+"""Of the tables below."""
+
+TABLES = """
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY,
+    session_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    time REAL NOT NULL,
+    attributes BLOB NOT NULL
+);
+CREATE TABLE sessions (
+    session_id TEXT PRIMARY KEY,
+    time REAL NOT NULL,
+    seconds REAL NOT NULL,
+    bytes_in INTEGER NOT NULL,
+    bytes_out INTEGER NOT NULL,
+    packets_in INTEGER NOT NULL,
+    packets_out INTEGER NOT NULL,
+    attributes BLOB NOT NULL
+) WITHOUT ROWID;
+"""
+
+RECORD = "number, session_id, kind, time, attributes"
+SESSION = "session_id, time, seconds, bytes_in, bytes_out, packets_in, packets_out, attributes"
+"""The columns, in the order of the values below."""
+
+
+class SpoolError(Exception):
+    """The file cannot be used as a spool; the text says why, and what to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One Accounting-Request that is to be sent. ``number`` is its place in the order of events.
+
+    ``time`` is that of the event, in Unix seconds. ``attributes`` are the encoded attributes, all but Acct-Delay-Time,
+    which says how old the record is when it is sent.
+    """
+
+    number: int
+    session_id: str
+    kind: AccountingKind
+    time: float
+    attributes: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSession:
+    """A session that has no Stop yet, as it was last heard of at ``time``, in Unix seconds.
+
+    ``attributes`` are the encoded ones of its Stop as far as they are known before it ends.
+    """
+
+    session_id: str
+    time: float
+    seconds: float
+    traffic: Traffic
+    attributes: bytes = field(repr=False)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Changes that are made together or not at all. A session that maps to None is open no more."""
+
+    added: dict[int, Record] = field(default_factory=dict)
+    removed: set[int] = field(default_factory=set)
+    sessions: dict[str, OpenSession | None] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.removed or self.sessions)
+
+    def followed_by(self, later: Self) -> Self:
+        """Both in one; what is said ``later`` about a record or a session counts."""
+        added = self.added | later.added
+        removed = self.removed | later.removed
+        for number in added.keys() & removed:  # may be on the disk all the same, if a write failed half-way
+            del added[number]
+        return type(self)(added, removed, self.sessions | later.sessions)
+
+
+class SpoolFile:
+    """An open spool. Raises `SpoolError` when ``path`` cannot be used, sqlite3's errors when the disk fails later."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        _create(path)
+        try:
+            self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise SpoolError(f"cannot be opened: {error}") from None
+        try:
+            self._prepare()
+        except sqlite3.Error as error:
+            self._database.close()
+            raise SpoolError(_explain(error)) from None
+        except SpoolError:
+            self._database.close()
+            raise
+
+    def recover(self, stop_of: Callable[[OpenSession], bytes]) -> list[Record]:
+        """Every record in order. Sessions that an earlier run left open get a Stop with the attributes ``stop_of``."""
+        with self._transaction() as database:
+            left = [_session(*row) for row in database.execute(f"SELECT {SESSION} FROM sessions ORDER BY time")]
+            database.executemany(
+                "INSERT INTO records (session_id, kind, time, attributes) VALUES (?, ?, ?, ?)",
+                ((s.session_id, AccountingKind.STOP.value, s.time, stop_of(s)) for s in left),
+            )
+            database.execute("DELETE FROM sessions")
+            return [_record(*row) for row in database.execute(f"SELECT {RECORD} FROM records ORDER BY number")]
+
+    def write(self, batch: Batch) -> None:
+        """Make all changes of ``batch`` in one transaction, which is on the disk when this returns.
+
+        To make them twice does no harm.
+        """
+        with self._transaction() as database:
+            database.executemany(
+                f"INSERT OR REPLACE INTO records ({RECORD}) VALUES (?, ?, ?, ?, ?)",
+                ((r.number, r.session_id, r.kind.value, r.time, r.attributes) for r in batch.added.values()),
+            )
+            database.executemany("DELETE FROM records WHERE number = ?", ((number,) for number in batch.removed))
+            database.executemany(
+                f"INSERT OR REPLACE INTO sessions ({SESSION}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                (_session_row(session) for session in batch.sessions.values() if session is not None),
+            )
+            closed = ((session_id,) for session_id, session in batch.sessions.items() if session is None)
+            database.executemany("DELETE FROM sessions WHERE session_id = ?", closed)
+
+    def close(self) -> None:
+        """Let another process have the file."""
+        self._database.close()
+
+    def _prepare(self) -> None:
+        database = self._database
+        # In exclusive mode the first access takes a lock that is held until the file is closed: one process at a time.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        tables = self._number("SELECT count(*) FROM sqlite_schema")
+        if tables and self._number("PRAGMA application_id") != APPLICATION_ID:
+            raise SpoolError("is the database of another program; name another file")
+        if tables and (version := self._number("PRAGMA user_version")) != VERSION:
+            raise SpoolError(f"has tables of version {version}, this poptrio-radius knows {VERSION}")
+        if tables and database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+            raise SpoolError(CORRUPT)
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not on its way there
+        with self._transaction():
+            if not tables:
+                for statement in TABLES.split(";"):
+                    database.execute(statement)
+                database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                database.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _number(self, query: str) -> int:
+        row: tuple[int] = self._database.execute(query).fetchone()
+        return row[0]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._database.execute("BEGIN EXCLUSIVE")
+        try:
+            yield self._database
+            self._database.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # a full disk rolls back by itself
+                self._database.execute("ROLLBACK")
+            raise
+
+
+CORRUPT = (
+    "is damaged; move it away to start with an empty one, and keep it: `sqlite3 FILE .recover` may read what is in it"
+)
+
+
+def _record(number: int, session_id: str, kind: str, time: float, attributes: bytes) -> Record:
+    return Record(number=number, session_id=session_id, kind=AccountingKind(kind), time=time, attributes=attributes)
+
+
+def _session(
+    session_id: str,
+    time: float,
+    seconds: float,
+    bytes_in: int,
+    bytes_out: int,
+    packets_in: int,
+    packets_out: int,
+    attributes: bytes,
+) -> OpenSession:
+    traffic = Traffic(bytes_in, bytes_out, packets_in, packets_out)
+    return OpenSession(session_id=session_id, time=time, seconds=seconds, traffic=traffic, attributes=attributes)
+
+
+def _session_row(session: OpenSession) -> tuple[str | float | int | bytes, ...]:
+    t = session.traffic
+    counters = (t.bytes_in, t.bytes_out, t.packets_in, t.packets_out)
+    return (session.session_id, session.time, session.seconds, *counters, session.attributes)
+
+
+def _create(path: Path) -> None:
+    """Make sure that the file is there, and its owner's alone: it says who was online when."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except FileNotFoundError:
+        raise SpoolError(f"its folder does not exist: mkdir -p {path.parent}") from None
+    except OSError as error:
+        raise SpoolError(f"cannot be written: {error.strerror}") from None
+
+
+def _explain(error: sqlite3.Error) -> str:
+    match getattr(error, "sqlite_errorcode", None):
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return "is in use by another process; give each server a spool of its own"
+        case sqlite3.SQLITE_NOTADB:
+            return "is no SQLite database; name another file"
+        case sqlite3.SQLITE_CORRUPT:
+            return CORRUPT
+        case _:
+            return f"cannot be used: {error}"
