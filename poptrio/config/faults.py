@@ -153,7 +153,7 @@ def _unknown(key_path: KeyPath, model: type[BaseModel]) -> str:
     if len(key_path) == 1:
         home = next((f"; it belongs into [{name}]" for name in keys if key_path[0] in keys[name]), "")
         return f"unknown table or key{home or _nearest(key_path[0], list(model.model_fields))}"
-    name, key, *deeper = key_path
+    key, *deeper = key_path[1:]
     home = "" if deeper else next((f"; it belongs into [{other}]" for other in keys if key in keys[other]), "")
     return f"unknown key{home or _nearest(key_path[-1], _keys_at(model, key_path[:-1]))}"
 

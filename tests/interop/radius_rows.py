@@ -33,7 +33,11 @@ RADIUS_ROWS = (
         scenarios.is_billed,
     ),
     Row("radius-mschap-v2", _protocol({}, MPPE_128, *ENCRYPTED), scenarios.is_billed),
-    Row("radius-eap-md5", _protocol({**EAP, **CLEAR}, (), "EAP", "none"), scenarios.is_billed),
+    Row(
+        "radius-eap-md5",
+        Dial({**EAP, **CLEAR}, (), "EAP", "none", user="digest", backend=backend.radius),
+        scenarios.is_billed,
+    ),
     Row("radius-eap-mschapv2", _protocol(EAP, MPPE_128, "EAP", "MPPE-128 stateless"), scenarios.is_billed),
     Row(
         "radius-one-time-password",

@@ -91,10 +91,15 @@ class Stage:
         self._captures.append(running)
 
     def client(
-        self, name: str = "call", *, user: str | None = None, own_control_connection: bool = False
+        self,
+        name: str = "call",
+        *,
+        user: str | None = None,
+        password: str | None = None,
+        own_control_connection: bool = False,
     ) -> PppdClient:
         """A client as the row describes it, not yet started; its log is kept when the row has ended."""
-        password = self.dial.password
+        password = password or self.dial.password
         client = PppdClient(
             self.guest,
             self.server.address,
