@@ -1,4 +1,4 @@
-"""``ip-pool``: inner addresses for calls, out of ``[addresses] pool`` or as the authentication plugin says.
+"""``ip-pool``: inner addresses for calls, out of the pools of ``[addresses]`` or as the authentication plugin says.
 
 An address that comes back waits at the end of a queue under the name of its last user. The same user gets it again as
 long as it is there; others get addresses that were never used, then the one that has waited longest.
@@ -30,7 +30,7 @@ from poptrio.api import (
 )
 
 POOL_NAME = "default"
-"""What `Accept.framed_pool` may call the pool."""
+"""What `Accept.framed_pool` may call ``[addresses] pool``; the others have their names in ``[addresses.pools]``."""
 
 FROM_POOL = (IPv4Address("255.255.255.254"), IPv4Address("255.255.255.255"))
 """Framed-IP-Addresses that mean "the server selects" and "the client selects" (RFC 2865 §5.8); we select for both."""
@@ -40,7 +40,7 @@ NAMES_SHOWN = 10
 
 
 class IpPoolConfig(BaseModel):
-    """``[plugins.ip-pool]`` has no keys: the pool is ``[addresses] pool``."""
+    """``[plugins.ip-pool]`` has no keys: the pools are those of ``[addresses]``."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
 
@@ -49,31 +49,45 @@ class IpPool:
     """The plugin."""
 
     def __init__(self) -> None:
-        self._pool: Pool | None = None
+        self._pools: dict[str, Pool] = {}
 
     @hookimpl
     @asynccontextmanager
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
-        """Make the pool; a pool that cannot be used keeps the server from starting."""
+        """Make the pools; one that cannot be used keeps the server from starting."""
         read_config(IpPoolConfig, config, "plugins.ip-pool")
-        try:
-            self._pool = Pool(parse_ranges(server.pool), server.address)
-        except ValueError as error:
-            raise ConfigError(ConfigFault("addresses.pool", str(error))) from None
+        self._pools, faults = {}, []
+        held: dict[int, list[Holder]] = {}
+        for name, texts in {POOL_NAME: server.pool, **server.pools}.items():
+            try:
+                self._pools[name] = Pool(parse_ranges(texts), server.address, name, held)
+            except ValueError as error:
+                place = "addresses.pool" if name == POOL_NAME else f"addresses.pools.{name}"
+                faults.append(ConfigFault(place, str(error)))
+        if faults:
+            raise ConfigError(*faults)
         yield
 
     @hookimpl
     async def poptrio_allocate_address(self, call: CallInfo, user: Accept) -> AddressLease | None:
-        """The address that the user must have, one from where it must come from, or any of the pool."""
-        assert self._pool is not None, "asked before the lifespan was entered"
+        """The address that the user must have, one from where it must come from, or any of the user's pool."""
+        assert self._pools, "asked before the lifespan was entered"
         holder = Holder(user.user, call.session_id)
         if user.framed_address is not None and user.framed_address not in FROM_POOL:
-            return self._pool.allocate_static(user.framed_address, holder)
-        if user.framed_pool not in (None, POOL_NAME):
+            return self._pool_around(IPv4Network(user.framed_address)).allocate_static(user.framed_address, holder)
+        pool = self._pools.get(user.framed_pool or POOL_NAME)
+        if pool is None:
             return None
         if user.framed_networks:
-            return self._pool.allocate_from(user.framed_networks, holder)
-        return self._pool.allocate(holder)
+            if user.framed_pool is None:
+                pool = self._pool_around(*user.framed_networks)
+            return pool.allocate_from(user.framed_networks, holder)
+        return pool.allocate(holder)
+
+    def _pool_around(self, *networks: IPv4Network) -> "Pool":
+        """The pool that has an address of ``networks``, the first network first; the default one if none has."""
+        pools = (pool for network in networks for pool in self._pools.values() if pool.overlaps(network))
+        return next(pools, self._pools[POOL_NAME])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,16 +103,24 @@ class Pool:
 
     Addresses are kept as numbers, and only those that were ever used: nothing is built up for a large pool beforehand.
     ``server``, our own inner address, is never given away; ValueError when ``ranges`` leave nothing besides it.
+    ``held`` is shared by the pools of one server: who holds an address, in a pool or outside of all of them.
     """
 
-    def __init__(self, ranges: tuple[AddressRange, ...], server: IPv4Address) -> None:
+    def __init__(
+        self,
+        ranges: tuple[AddressRange, ...],
+        server: IPv4Address,
+        name: str = POOL_NAME,
+        held: "dict[int, list[Holder]] | None" = None,
+    ) -> None:
+        self._name = name
         self._ranges = [(int(first), int(last)) for first, last in ranges]
         self._server = int(server)
         self._size = address_count(ranges) - self._has(self._server)
         if self._size == 0:
             raise ValueError(f"holds no address besides {server}, which is the server's own")
         self._fresh = itertools.chain.from_iterable(range(first, last + 1) for first, last in self._ranges)
-        self._held: dict[int, list[Holder]] = {}  # several only where calls of one user share a static address
+        self._held = {} if held is None else held  # several only where calls of one user share a static address
         self._held_of_pool = 0
         self._waiting: OrderedDict[int, str] = OrderedDict()  # released address → its last user, longest wait first
         self._last: dict[str, int] = {}  # user → the waiting address that it had last
@@ -146,6 +168,11 @@ class Pool:
         shown = ", ".join(str(network) for network in networks[:NAMES_SHOWN])
         raise NoAddress(f"no address of {shown}, to which {holder.user} is restricted, is free")
 
+    def overlaps(self, network: IPv4Network) -> bool:
+        """Whether an address of ``network`` is in the pool."""
+        low, high = int(network.network_address), int(network.broadcast_address)
+        return any(first <= high and low <= last for first, last in self._ranges)
+
     def _candidates(self, network: IPv4Network) -> Iterator[int]:
         low, high = int(network.network_address), int(network.broadcast_address)
         parts = [range(max(first, low), min(last, high) + 1) for first, last in self._ranges]
@@ -191,4 +218,4 @@ class Pool:
         names = list(itertools.islice(users, NAMES_SHOWN))
         more = self._held_of_pool - len(names)
         held_by = ", ".join(names) + (f" and {more} more" if more else "")
-        return f"pool {POOL_NAME} is full: {self._held_of_pool} of {self._size} addresses, held by {held_by}"
+        return f"pool {self._name} is full: {self._held_of_pool} of {self._size} addresses, held by {held_by}"

@@ -28,10 +28,10 @@ def call(session_id="s1"):
 
 
 @asynccontextmanager
-async def running(*pool, server="10.0.0.1", config=None):
+async def running(*pool, server="10.0.0.1", config=None, pools=None):
     """Ask like a call does: a user and what was decided about it; the answer is the lease, or the reason as text."""
     hooks = Hooks.load([], ["ip-pool"])
-    info = ServerInfo(folder=Path("/"), name="poptrio", address=IPv4Address(server), pool=pool)
+    info = ServerInfo(folder=Path("/"), name="poptrio", address=IPv4Address(server), pool=pool, pools=pools or {})
 
     async def ask(user, session_id="s1", **decided):
         answer = await hooks.allocate_address(call(session_id), Accept(user=user, **decided))
@@ -252,6 +252,54 @@ async def test_a_restricted_user_finds_nothing_free():
         await ask("alice", framed_networks=(IPv4Network("10.0.0.2/32"),))
         reason = await ask("bob", framed_networks=(IPv4Network("10.0.0.2/32"), IPv4Network("10.0.0.1/32")))
         assert reason == "no address of 10.0.0.2/32, 10.0.0.1/32, to which bob is restricted, is free"
+
+
+# Named pools.
+
+
+async def test_each_pool_is_sticky_and_full_by_itself():
+    async with running("10.0.0.2-3", pools={"gold": ("10.1.0.2-3",)}) as ask:
+        alice = await ask("alice", framed_pool="gold")
+        bob = await ask("bob", framed_pool="gold")
+        assert [str(lease.address) for lease in (alice, bob)] == ["10.1.0.2", "10.1.0.3"]
+        assert await ask("carol", framed_pool="gold") == "pool gold is full: 2 of 2 addresses, held by alice, bob"
+        assert str((await ask("carol")).address) == "10.0.0.2"
+        bob.release()
+        alice.release()
+        assert (await ask("alice", framed_pool="gold")).address == alice.address
+        assert "in the pool 'silver'" in await ask("dave", framed_pool="silver")
+
+
+async def test_a_static_address_belongs_to_the_pool_that_has_it():
+    gold = IPv4Address("10.1.0.2")
+    async with running("10.0.0.2-3", pools={"gold": ("10.1.0.2-3",)}) as ask:
+        lease = await ask("alice", framed_address=gold)
+        assert str((await ask("bob", framed_pool="gold")).address) == "10.1.0.3"
+        lease.release()
+        assert (await ask("carol", framed_pool="gold")).address == gold
+
+
+async def test_networks_find_their_pool_unless_it_is_named():
+    networks = (IPv4Network("10.1.0.0/30"),)
+    async with running("10.0.0.2-3", pools={"gold": ("10.1.0.2-3",)}) as ask:
+        lease = await ask("alice", framed_networks=networks)
+        assert str(lease.address) == "10.1.0.2"
+        assert str((await ask("bob", framed_pool="gold", framed_networks=networks)).address) == "10.1.0.3"
+
+
+async def test_what_is_outside_of_all_pools_is_held_once():
+    outside = IPv4Address("10.7.7.7")
+    async with running("10.0.0.2-3", pools={"gold": ("10.1.0.2-3",)}) as ask:
+        await ask("alice", framed_address=outside)
+        reason = await ask("bob", framed_pool="gold", framed_networks=(IPv4Network(outside),))
+        assert reason == "no address of 10.7.7.7/32, to which bob is restricted, is free"
+
+
+async def test_the_faults_of_all_pools_come_together():
+    with pytest.raises(ConfigError) as caught:
+        async with running("10.0.0.1", pools={"gold": ("10.1.0.9-2",), "fine": ("10.2.0.2",)}):
+            pytest.fail("must not start")
+    assert [fault.place for fault in caught.value.faults] == ["addresses.pool", "addresses.pools.gold"]
 
 
 # Size.

@@ -51,13 +51,13 @@ def overlaps(config: Config, networks: Iterable[LocalNetwork]) -> Iterator[Findi
     """Whether the inner addresses are somebody else's on this machine; the TUN's own are not counted."""
     foreign = [network for network in networks if network.interface != config.server.interface]
     found = False
-    for first, last in config.addresses.pool_ranges:
+    for first, last in config.addresses.all_ranges:
         blocks = list(ipaddress.summarize_address_range(first, last))
         rivals = [rival for rival in foreign if any(block.overlaps(rival.network) for block in blocks)]
         if rivals:
             found = True
             named = " and ".join(dict.fromkeys(map(str, rivals)))
-            remedy = "Set addresses.pool to a network of its own; clients on the same network would need proxy ARP"
+            remedy = "Give the pool a network of its own; clients on the same network would need proxy ARP"
             yield Finding.warning("addresses", f"the pool {range_text((first, last))} overlaps with {named}", remedy)
     server = config.addresses.server
     if any(rival.address == server for rival in foreign):
