@@ -10,10 +10,14 @@ from pathlib import Path
 
 from poptrio_ldap.settings import DomainConfig, GroupConfig, LdapConfig
 from poptrio_ntlm_auth.settings import NtlmAuthConfig
+from poptrio_radius.authorization import RULES
+from poptrio_radius.coa_config import CoaClientConfig, CoaConfig
+from poptrio_radius.config import RadiusConfig, ServerConfig, TlsConfig
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
+RULES_BEGIN, RULES_END = "<!-- attributes, by make docs -->\n", "<!-- end of attributes -->\n"
 BEGIN, END = "<!-- keys, by make docs -->\n", "<!-- end of keys -->\n"
 
 PAGES: dict[str, Sequence[tuple[str, type[BaseModel]]]] = {
@@ -23,6 +27,12 @@ PAGES: dict[str, Sequence[tuple[str, type[BaseModel]]]] = {
         ("[[plugins.ldap.groups]]", GroupConfig),
     ),
     "ntlm-auth.md": (("[plugins.ntlm-auth]", NtlmAuthConfig),),
+    "radius.md": (
+        ("[plugins.radius]", RadiusConfig),
+        ("Each of servers and accounting_servers", ServerConfig),
+        ("tls of a server", TlsConfig),
+    ),
+    "radius-coa.md": (("[plugins.radius.coa]", CoaConfig), ("Each of clients", CoaClientConfig)),
 }
 """The tables of each page, with the models behind them."""
 
@@ -33,7 +43,18 @@ def reference_page(name: str) -> str:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     tables = "\n".join(_table(heading, model) for heading, model in PAGES[name])
-    return f"{before}{BEGIN}\n{tables}\n{END}{after}"
+    return _with_rules(f"{before}{BEGIN}\n{tables}\n{END}{after}")
+
+
+def _with_rules(page: str) -> str:
+    """``page`` with the table of what an Access-Accept may say, if it has a place for it."""
+    before, marker, rest = page.partition(RULES_BEGIN)
+    if not marker:
+        return page
+    _, _, after = rest.partition(RULES_END)
+    rows = [f"| {', '.join(f'`{name}`' for name in rule.names)} | {rule.does} |" for rule in RULES]
+    table = "\n".join(["| attribute | what it does |", "|---|---|", *rows])
+    return f"{before}{RULES_BEGIN}\n{table}\n\n{RULES_END}{after}"
 
 
 def _table(heading: str, model: type[BaseModel]) -> str:

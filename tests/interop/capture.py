@@ -106,10 +106,10 @@ def control_connections(packets: list[Packet]) -> int:
     return sum(packet.control_messages.count(START_CONTROL_CONNECTION_REQUEST) for packet in packets)
 
 
-def set_ups(packets: list[Packet], server: str) -> Iterator[SetUp]:
-    """The set-up time of each call that came up, in the order of their Outgoing-Call-Requests."""
+def set_ups(packets: list[Packet], server: str, client: str) -> Iterator[SetUp]:
+    """The set-up time of each call of ``client`` that came up, in the order of their Outgoing-Call-Requests."""
     for index, request in enumerate(packets):
-        if OUTGOING_CALL_REQUEST in request.control_messages:
+        if request.source == client and OUTGOING_CALL_REQUEST in request.control_messages:
             exchange = list(_exchange(packets[index:], request.call_ids[0], server))
             silences = [(after.source, after.time - before.time) for before, after in pairwise(exchange)]
             if silences:

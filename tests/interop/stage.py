@@ -189,7 +189,7 @@ class Stage:
 
     def measured_set_ups(self) -> list[SetUp]:
         """The set-ups that the capture has; ends the captures."""
-        return list(capture.set_ups(self._captured(), self.server.address))
+        return list(capture.set_ups(self._captured(), self.server.address, Network.guest_address))
 
     def _captured(self) -> list[capture.Packet]:
         self._stop_captures()

@@ -1,5 +1,6 @@
 """From the attributes of an Access-Accept to the fields of `Accept`, one by one, and what makes no sense."""
 
+import contextlib
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -131,19 +132,15 @@ def test_no_attribute_has_two_rules():
 
 
 @given(st.text(max_size=40))
-def test_no_route_raises_anything_but_a_sentence(text):
-    try:
-        parse_route(text)
-    except ValueError as error:
-        assert str(error)
+def test_no_text_makes_a_route_to_everywhere_or_another_error(text):
+    with contextlib.suppress(ValueError):
+        assert parse_route(text).prefixlen > 0
 
 
 @given(st.text(alphabet="0123456789kMG/ .x", max_size=40))
-def test_no_rate_raises_anything_but_a_sentence(text):
-    try:
-        parse_mikrotik(text)
-    except ValueError as error:
-        assert str(error)
+def test_no_text_of_a_rate_makes_another_error(text):
+    with contextlib.suppress(ValueError):
+        assert isinstance(parse_mikrotik(text), RateLimit)
 
 
 @given(st.binary(max_size=80))
