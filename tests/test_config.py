@@ -102,7 +102,7 @@ pool = [
         'c.toml:4: server.max_cals: unknown key; did you mean "max_calls"?',
         'c.toml:7: ppp.mtu: "1400" is text; a whole number is needed',
         "c.toml:8: ppp.clamp_mss: 1 is a whole number; true or false is needed",
-        "c.toml:9: ppp.authentication: only MS-CHAP yields MPPE keys, so pap cannot work with "
+        "c.toml:9: ppp.authentication: only MS-CHAP and EAP yield MPPE keys, so pap cannot work with "
         'ppp.encryption = "require"; leave out what yields none, or set "prefer"',
         "c.toml:10: ppp.dns: 3 are too many; at most 2",
         "c.toml:11: ppp.idle_timeout: -1 is too little; it must be at least 0.0",
@@ -126,10 +126,6 @@ pool = [
             '[server]\ndatapath = "kernel"',
             'c.toml:2: server.datapath: "kernel" comes in a later version; '
             '"userspace" is the only data path of this one',
-        ),
-        (
-            '[ppp]\nauthentication = ["mschap-v2", "eap"]',
-            'c.toml:2: ppp.authentication: "eap" is not available yet; it comes in a later version',
         ),
         ("[ppp]\nencryption_bits = []", "c.toml:2: ppp.encryption_bits: must not be empty"),
         ("[ppp]\nencryption_bits = [128, 64]", "c.toml:2: ppp.encryption_bits: 64 is none of 128, 56 or 40"),
@@ -197,12 +193,12 @@ pool = [
         ),
         (
             '[ppp]\nauthentication = ["mschap-v2", "chap-md5", "pap"]',
-            "c.toml:2: ppp.authentication: only MS-CHAP yields MPPE keys, so chap-md5 and pap cannot work with "
+            "c.toml:2: ppp.authentication: only MS-CHAP and EAP yield MPPE keys, so chap-md5 and pap cannot work with "
             'ppp.encryption = "require"; leave out what yields none, or set "prefer"',
         ),
         (
             '[ppp]\nauthentication = ["pap"]\nencryption = "prefer"',
-            "c.toml:2: ppp.authentication: only MS-CHAP yields MPPE keys, so pap cannot work with "
+            "c.toml:2: ppp.authentication: only MS-CHAP and EAP yield MPPE keys, so pap cannot work with "
             'ppp.encryption = "prefer"; add "mschap-v2", or set "refuse"',
         ),
     ],

@@ -12,8 +12,9 @@ EVERY_MINUTE = "[ppp]\nauthentication_interval = 60.0"
 
 def become(call, username, password):
     """From the next challenge on, the client answers as somebody else."""
-    call.session.authentication._name = username.encode()
-    call.session.authentication._password = password
+    peer = call.session.authentication
+    peer._name = peer._prover._name = username.encode()
+    peer._prover.password = password
 
 
 async def test_the_same_user_goes_on(backend, log, autojump_clock):
