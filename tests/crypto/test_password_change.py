@@ -23,7 +23,7 @@ def encrypted(new, old=OLD):
 
 
 def test_the_hash_of_the_rfcs_example():
-    assert OLD.hex() == "fc156af7edcd6c0edde3337d427f3eac"
+    assert OLD.hex() == "fc156af7edcd6c0edde3337d427f4eac"
 
 
 def test_two_des_blocks_under_fourteen_octets():
