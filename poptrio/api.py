@@ -30,6 +30,7 @@ from poptrio.decisions import (
 )
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
 from poptrio.hookspecs import hookimpl
+from poptrio.password_change import new_password_of
 from poptrio.protocols.ppp.auth_requests import (
     AuthRequest,
     ChapMd5Request,
@@ -85,6 +86,7 @@ __all__ = [
     "address_count",
     "hookimpl",
     "mschap_v1_keys",
+    "new_password_of",
     "ntlm_challenge",
     "parse_ranges",
     "range_text",

@@ -127,10 +127,6 @@ pool = [
             'c.toml:2: server.datapath: "kernel" comes in a later version; '
             '"userspace" is the only data path of this one',
         ),
-        (
-            '[ppp]\nauthentication = ["mschap-v2", "eap-tls"]',
-            'c.toml:2: ppp.authentication: "eap-tls" is none of "eap", "mschap-v2", "mschap-v1", "chap-md5" or "pap"',
-        ),
         ("[ppp]\nencryption_bits = []", "c.toml:2: ppp.encryption_bits: must not be empty"),
         ("[ppp]\nencryption_bits = [128, 64]", "c.toml:2: ppp.encryption_bits: 64 is none of 128, 56 or 40"),
         ("[ppp]\nencryption_bits = [40, 40]", 'c.toml:2: ppp.encryption_bits: "40" is listed twice'),

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from poptrio.crypto.mppe_keys import MppeKeys
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp.auth_requests import MsChapV2Request
-from poptrio.protocols.ppp.authenticator import Accepted, Credentials, Refused
+from poptrio.protocols.ppp.authenticator import Accepted, Challenged, Credentials, Refused
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.client_session import ClientSession
 from poptrio.protocols.ppp.frames import Packet, Protocol, build_frame
@@ -78,6 +78,17 @@ LINES = [
     "IPCP ConfNak 1 <addr 10.0.0.2>",
     "IPCP TermReq 4",
     "8057 0101000a",
+    "EAP Request 9 identity=",
+    "EAP Request 10 md5=100a0b0c0d0a0b0c0d0a0b0c0d0a0b0c0d",
+    f"EAP Request 11 mschap-v2=010b0015{'10' + '0a' * 16}",
+    f"EAP Request 12 mschap-v2=040b0034{('E=691 R=1 C=' + '0b' * 16 + ' V=3').encode().hex()}",
+    "EAP Success 12",
+    "EAP Failure 12",
+    "EAP Response 3 identity=alice",
+    f"EAP Response 4 mschap-v2=0204003b31{'07' * 49}{b'alice'.hex()}",
+    "EAP Response 4 nak=04",
+    "EAP Response 5 mschap-v2=03",
+    f"CHAP ChangePw 4 {'07' * 582}",
 ]
 KNOWN = st.sampled_from([frame_from_line(line) for line in LINES])
 
@@ -91,7 +102,9 @@ def spoilt(frame, position, octet, length):
 
 PACKETS = st.builds(
     lambda protocol, code, identifier, data: build_frame(protocol, Packet(code, identifier, data).encode()),
-    st.sampled_from([Protocol.LCP, Protocol.CHAP, Protocol.PAP, Protocol.CCP, Protocol.IPCP, 0x8057, 0x0281]),
+    st.sampled_from(
+        [Protocol.LCP, Protocol.CHAP, Protocol.PAP, Protocol.EAP, Protocol.CCP, Protocol.IPCP, 0x8057, 0x0281]
+    ),
     st.integers(0, 17),
     st.integers(0, 6) | st.integers(0, 255),
     st.binary(max_size=40),
@@ -113,10 +126,9 @@ FRAMES = st.one_of(
     st.builds(spoilt, KNOWN, st.integers(0, 200), st.integers(0, 255), st.integers(0, 200)),
     st.binary(max_size=64),
 )
+ANSWERS = ["accept", "refuse", "retry", "ask", "speak", "again", "assign", "reset", "end"]
 STEPS = st.lists(
-    st.one_of(
-        FRAMES, FRAMES, FRAMES, st.floats(0.0, 40.0), st.sampled_from(["accept", "refuse", "assign", "reset", "end"])
-    ),
+    st.one_of(FRAMES, FRAMES, FRAMES, st.floats(0.0, 40.0), st.sampled_from(ANSWERS)),
     max_size=40,
 )
 PREFIXES = {
@@ -143,9 +155,9 @@ def success_for(response):
 class Subject:
     """A session with its checks after every step."""
 
-    def __init__(self, role, policy):
+    def __init__(self, role, policy, authentication=AuthProtocol.MSCHAP_V2):
         chosen = SessionSettings(
-            authentication=(AuthProtocol.MSCHAP_V2, AuthProtocol.PAP),
+            authentication=(authentication, AuthProtocol.PAP),
             encryption=EncryptionPolicy(policy, (128, 40)),
             lcp_echo_interval=7.0,
             authentication_interval=20.0,
@@ -153,7 +165,7 @@ class Subject:
         if role == "server":
             self.session = ServerSession(chosen, CountingRandom())
         else:
-            self.session = ClientSession(chosen, Credentials("alice", "secret"), CountingRandom())
+            self.session = ClientSession(chosen, Credentials("alice", "secret", ("other",), "new"), CountingRandom())
         self.now = 0.0
         self.happened = []
         self.response = None  # the client's CHAP Response
@@ -185,8 +197,16 @@ class Subject:
             self.session.assign(IPv4Address("10.0.0.1"), ADDRESS, [IPv4Address("10.0.0.3")], [], self.now)
         elif requests and step == "accept":
             self.session.authenticated(requests[-1], Accepted("S=1"), KEYS, self.now)
+        elif step == "again":
+            self.session.challenge_again(self.now)
+        elif requests and step == "ask":
+            self.session.challenged(requests[-1], Challenged("more", b"\x01\x63\x00\x05\x06"), self.now)
+        elif requests and step == "speak":
+            self.session.speak_eap(requests[-1], ("mschap-v2", "md5"), self.now)
         elif requests:
-            self.session.refused(requests[-1], Refused(), CauseOfEnd.AUTHENTICATION_FAILED, "", self.now)
+            code = 648 if len(requests) % 2 else 691
+            refused = Refused(code, retry=step == "retry")
+            self.session.refused(requests[-1], refused, CauseOfEnd.AUTHENTICATION_FAILED, "", self.now)
 
     def wait(self, seconds):
         """Time passes; every deadline on the way is served, and none comes back for ever."""
@@ -235,6 +255,40 @@ def test_nothing_that_a_peer_sends_breaks_a_session(role, policy, depth, steps):
     assert not encryption or encryption[-1] == EncryptionChanged(None, None)
 
 
+EAP_PREFIXES = {
+    "server": [
+        LINES[0],
+        LINES[3].replace("mschap-v2", "eap"),
+        "EAP Response 3 identity=alice",
+        "speak",
+        f"EAP Response 4 mschap-v2=0204003b31{'07' * 49}{b'alice'.hex()}",
+        "accept",
+        "EAP Response 5 mschap-v2=03",
+    ],
+    "client": [
+        LINES[1].replace("mschap-v2", "eap"),
+        LINES[4],
+        "EAP Request 9 identity=",
+        f"EAP Request 11 mschap-v2=010b0015{'10' + '0a' * 16}",
+    ],
+}
+
+
+@pytest.mark.parametrize("role", ["server", "client"])
+@settings(deadline=None, max_examples=300)
+@given(depth=st.integers(0, 7), steps=STEPS)
+def test_nothing_that_a_peer_says_in_eap_breaks_a_session(role, depth, steps):
+    subject = Subject(role, "prefer", AuthProtocol.EAP)
+    for step in EAP_PREFIXES[role][:depth]:
+        subject.take(step if step in ANSWERS else frame_from_line(step))
+    for step in steps:
+        subject.take(step)
+    subject.wait(70.0)
+    subject.take("end")
+    subject.wait(20.0)
+    assert subject.session.phase is Phase.DEAD
+
+
 @settings(deadline=None, max_examples=100)
 @given(steps=st.lists(FRAMES, max_size=30))
 def test_without_authentication_nothing_but_lcp_and_authentication_is_answered(steps):
@@ -243,7 +297,7 @@ def test_without_authentication_nothing_but_lcp_and_authentication_is_answered(s
         subject.session.receive_frame(step, subject.now)
         for frame in subject.session.frames_to_send():
             number = int.from_bytes(frame[2:4] if frame[:2] == b"\xff\x03" else frame[:2], "big")
-            assert number in (Protocol.LCP, Protocol.CHAP, Protocol.PAP)
+            assert number in (Protocol.LCP, Protocol.CHAP, Protocol.PAP, Protocol.EAP)
             assert number != Protocol.LCP or frame[4] != 8, "a Protocol-Reject before authentication"
 
 

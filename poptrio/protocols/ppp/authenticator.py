@@ -120,9 +120,9 @@ class AuthenticationProtocol(ABC):
             self._send_until_answered(self._resend, now)
             return
         self.cause = CauseOfEnd.AUTHENTICATION_TIMEOUT
-        what = "another proof came in time" if self._resend is None else "answer came to the last packet"
+        packets = f"no answer to {self._settings.max_configure} packets"
+        self.failure = packets if self._resend is not None else f"no other proof within {USER_WAIT:.0f} seconds"
         self._answered()
-        self.failure = f"no {what}"
 
     def _begin(self, packet: Packet, now: float) -> None:
         """Send a packet that wants an answer, with a fresh count."""

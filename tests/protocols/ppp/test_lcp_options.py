@@ -106,10 +106,10 @@ class TestAuthenticate:
         option.naked(PAP.option_value)
         assert option.failure == "the peer wants pap; configured: mschap-v2"
 
-    def test_eap_is_named_by_its_number(self):
+    def test_an_unknown_one_is_named_by_its_number(self):
         option = AuthenticateOption([V2])
-        option.naked(b"\xc2\x27")
-        assert option.failure == "the peer wants eap; configured: mschap-v2"
+        option.naked(b"\xc2\x29")
+        assert option.failure == "the peer wants 0xc229; configured: mschap-v2"
 
     def test_a_reject_is_a_failure(self):
         option = AuthenticateOption([V2])
@@ -142,8 +142,8 @@ class TestProve:
 
     def test_an_unknown_one_too(self):
         option = ProveOption([V2])
-        assert option.judge(b"\xc2\x27") == Nak(V2.option_value)
-        assert option.disagreement == "the server wants eap; allowed: mschap-v2"
+        assert option.judge(b"\xc2\x29") == Nak(V2.option_value)
+        assert option.disagreement == "the server wants 0xc229; allowed: mschap-v2"
 
     def test_a_server_may_want_none(self):
         option = ProveOption([V2])
@@ -220,4 +220,4 @@ class TestFlag:
 def test_authentication_protocols_by_name_option_and_ppp_protocol():
     assert [AuthProtocol.from_label(protocol.label) for protocol in AuthProtocol] == list(AuthProtocol)
     assert [AuthProtocol.from_option(protocol.option_value) for protocol in AuthProtocol] == list(AuthProtocol)
-    assert {protocol.ppp_protocol.name for protocol in AuthProtocol} == {"CHAP", "PAP"}
+    assert {protocol.ppp_protocol.name for protocol in AuthProtocol} == {"CHAP", "PAP", "EAP"}

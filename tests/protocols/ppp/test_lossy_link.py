@@ -9,6 +9,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from poptrio.protocols.ppp import session_events as events
+from poptrio.protocols.ppp.auth_requests import EapRequest
 from poptrio.protocols.ppp.authenticator import Accepted, Credentials
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.client_session import ClientSession
@@ -64,6 +65,9 @@ class Link:
                 self.send(receiver, frame)
 
     def judge(self, request):
+        if isinstance(request, EapRequest):
+            self.server.speak_eap(request, ("mschap-v2", "md5"), self.now)
+            return
         proof = prove(request, "secret")
         response = proof.authenticator_response or ""
         self.server.authenticated(request, Accepted(response), proof.mppe_keys, self.now)
@@ -108,12 +112,12 @@ def check_agreement(link):
         assert (server.send, server.receive) == (client.receive, client.send)
 
 
-@pytest.mark.parametrize("auth", ["mschap-v2", "mschap-v1", "chap-md5", "pap"])
+@pytest.mark.parametrize("auth", ["mschap-v2", "mschap-v1", "chap-md5", "pap", "eap"])
 @pytest.mark.parametrize("policy", ["require", "prefer", "refuse"])
 def test_a_good_link_comes_up_without_a_pause(auth, policy):
     link = Link(1, settings(auth, policy), 0, 0, 0)
     link.run(until=1.2)
-    keys = auth.startswith("mschap")
+    keys = auth.startswith("mschap") or auth == "eap"
     if keys or policy != "require":
         assert link.is_up(link.server)
         assert link.is_up(link.client)
@@ -126,8 +130,8 @@ def test_a_good_link_comes_up_without_a_pause(auth, policy):
 @pytest.mark.parametrize("seed", range(120))
 def test_a_lossy_link_comes_up(seed):
     """One frame in ten is lost; a GRE channel that drops what is late and repeated lets no more than that through."""
-    auth = ["mschap-v2", "mschap-v1", "chap-md5", "pap"][seed % 4]
-    policy = "refuse" if seed % 4 > 1 else ["require", "prefer"][seed // 4 % 2]
+    auth = ["mschap-v2", "mschap-v1", "eap", "chap-md5", "pap"][seed % 5]
+    policy = "refuse" if seed % 5 > 2 else ["require", "prefer"][seed // 5 % 2]
     link = Link(seed, settings(auth, policy), 0.1, 0, 0)
     link.run(until=59.0)
     assert link.is_up(link.server)
@@ -137,7 +141,7 @@ def test_a_lossy_link_comes_up(seed):
 
 @pytest.mark.parametrize("seed", range(120))
 def test_a_terrible_link_comes_up_or_ends_cleanly(seed):
-    link = Link(seed, settings(lcp_echo_interval=5.0), 0.2, 0.1, 0.1)
+    link = Link(seed, settings(["mschap-v2", "eap"][seed % 2], lcp_echo_interval=5.0), 0.2, 0.1, 0.1)
     link.run(until=150.0)
     for session in (link.server, link.client):
         ends = [event for event in link.happened[session] if isinstance(event, events.SessionEnded)]
