@@ -93,7 +93,8 @@ class ScriptedClient:
     ) -> "ScriptedCall":
         """Outgoing-Call-Request; returns with the reply. The call then goes on by itself, but for what it is deaf to.
 
-        The other passwords are those of `Credentials`: for a second try, and for an expired one. A call that is deaf to `EVERYTHING` does not even begin.
+        The other passwords are those of `Credentials`: for a second try, and for an expired one. A call that is deaf to
+        `EVERYTHING` does not even begin.
         """
         if call_id is None:
             call_id = max(self.calls, default=0) + 1

@@ -153,7 +153,7 @@ class TestChangePassword:
                     return LocalEap()
                 case MsChapV2ChangePasswordRequest():
                     learned.append(new_password_of(request, **known))
-                    return verify(request, learned[0]) if learned[0] else Reject(reason="not the old one", code=709)
+                    return verify(request, learned[-1]) if learned[-1] else Reject(reason="not the old one", code=709)
                 case _:
                     return Reject(reason="expired", code=648, retry=True)
 
