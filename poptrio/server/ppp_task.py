@@ -62,6 +62,13 @@ class PppTask:
         now = trio.current_time()
         await self.driver.say_goodbye(partial(self._session.terminate, cause, "", now), wait)
 
+    def challenge_again(self) -> bool:
+        """Ask the client to prove itself once more; whether it can be asked. A failure then ends the call."""
+        if self._session.can_challenge_again:
+            self.driver.do(self._session.challenge_again, trio.current_time())
+            return True
+        return False
+
     # What happened, at once.
 
     def _path_failed(self, reason: str) -> None:
