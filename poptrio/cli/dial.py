@@ -23,6 +23,8 @@ from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
 
 PASSWORD_VARIABLE = "POPTRIO_PASSWORD"
+NEW_PASSWORD_VARIABLE = "POPTRIO_NEW_PASSWORD"
+LONGEST_PASSWORD = 256  # characters of a new one (RFC 2759 §8.9)
 SECONDS_FOR_PROBE = 20.0
 
 Server = Annotated[str, typer.Argument(metavar="SERVER", help="Name or address, with :PORT where it is not 1723.")]
@@ -30,6 +32,14 @@ User = Annotated[str, typer.Option("--user", help="User name as it is sent, DOMA
 Password = Annotated[
     str | None,
     typer.Option("--password", help=f"Password; better in {PASSWORD_VARIABLE}, which other users cannot see."),
+]
+NewPassword = Annotated[
+    str | None,
+    typer.Option("--new-password", help=f"Change an expired password to this one; better in {NEW_PASSWORD_VARIABLE}."),
+]
+Code = Annotated[
+    list[str] | None,
+    typer.Option("--code", help="Another password, where the server lets us try again: a one-time code; repeatable."),
 ]
 Probe = Annotated[bool, typer.Option("--probe", help="Hang up when all steps have passed; exit code 0 or 1.")]
 Auth = Annotated[
@@ -55,6 +65,8 @@ def dial(
     mtu: Mtu = 1400,
     route: Route = None,
     interface: Interface = "poptrio-dial",
+    code: Code = None,
+    new_password: NewPassword = None,
     as_json: Json = False,
 ) -> None:
     """Call a PPTP server and show each step; stay until Ctrl-C, or hang up at once with --probe."""
@@ -62,11 +74,15 @@ def dial(
         password = os.environ.get(PASSWORD_VARIABLE)
     if password is None:
         raise typer.BadParameter(f"give --password or set {PASSWORD_VARIABLE}")
+    if new_password is None:
+        new_password = os.environ.get(NEW_PASSWORD_VARIABLE)
+    if new_password is not None and len(new_password.encode("utf-16-le", "surrogatepass")) > 2 * LONGEST_PASSWORD:
+        raise typer.BadParameter(f"--new-password: at most {LONGEST_PASSWORD} characters")
     host, port = _host_and_port(server)
     settings = DialSettings(
         host=host,
         port=port,
-        credentials=Credentials(user, password),
+        credentials=Credentials(user, password, tuple(code or ()), new_password),
         session=SessionSettings(
             mru=mtu,
             authentication=_protocols(authentication),

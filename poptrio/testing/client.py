@@ -88,14 +88,17 @@ class ScriptedClient:
         call_id: int | None = None,
         settings: SessionSettings | None = None,
         deaf_to: frozenset[int] = frozenset(),
+        further_passwords: tuple[str, ...] = (),
+        new_password: str | None = None,
     ) -> "ScriptedCall":
         """Outgoing-Call-Request; returns with the reply. The call then goes on by itself, but for what it is deaf to.
 
-        A call that is deaf to `EVERYTHING` does not even begin.
+        The other passwords are those of `Credentials`: for a second try, and for an expired one. A call that is deaf to
+        `EVERYTHING` does not even begin.
         """
         if call_id is None:
             call_id = max(self.calls, default=0) + 1
-        credentials = Credentials(username, password)
+        credentials = Credentials(username, password, further_passwords, new_password)
         call = self.calls[call_id] = ScriptedCall(self, call_id, credentials, settings or SessionSettings(), deaf_to)
         self._control.request_call(call_id, trio.current_time())
         await self._wire.flush()

@@ -41,15 +41,20 @@ class Dialer:
         folder: Path | None = None,
         server: MemoryServer | None = None,
         settings: SessionSettings | None = None,
+        further_passwords: tuple[str, ...] = (),
+        new_password: str | None = None,
     ) -> ScriptedCall:
         """Call ``server``, or a new one with ``plugins``; returns when the call is up or over.
 
         ``settings`` are what the client wants of PPP. The call's ``address`` is None when it did not come up, and
-        ``why`` tells the reason as the client sees it.
+        ``why`` tells the reason as the client sees it. ``further_passwords`` are for second tries and one-time codes,
+        ``new_password`` is for one that has expired.
         """
         if server is None:
             server = await self._start_server(plugins, config, folder=folder)
-        return await server.dial(username, password, settings=settings)
+        return await server.dial(
+            username, password, settings=settings, further_passwords=further_passwords, new_password=new_password
+        )
 
 
 @pytest.fixture

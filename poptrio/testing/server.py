@@ -85,11 +85,18 @@ class MemoryServer:
         *,
         peer: IPv4Address = CLIENT_ADDRESS,
         settings: SessionSettings | None = None,
+        further_passwords: tuple[str, ...] = (),
+        new_password: str | None = None,
     ) -> ScriptedCall:
-        """A call over a control connection of its own, as far as it gets: until it is up or over."""
+        """A call over a control connection of its own, as far as it gets: until it is up or over.
+
+        ``further_passwords`` and ``new_password`` are those of `ScriptedClient.request_call`.
+        """
         client = await self.connect(peer)
         await client.start()
-        call = await client.request_call(username, password, settings=settings)
+        call = await client.request_call(
+            username, password, settings=settings, further_passwords=further_passwords, new_password=new_password
+        )
         await call.settled()
         return call
 

@@ -35,6 +35,7 @@ def dial(*arguments: str):
         (["local host"], "is not HOST or HOST:PORT"),
         (["localhost", "--interface", "sixteen-letters-"], "--interface: an interface name has 1 to 15 octets"),
         (["localhost", "--interface", "a/b"], "--interface: "),
+        (["localhost", "--new-password", "x" * 257], "--new-password: at most 256 characters"),
         (["192.0.2.1", "--route", "192.0.2.0/24"], "would lead the tunnel's own packets into the tunnel"),
         (["localhost", "--route", "0.0.0.0/0"], "would lead the tunnel's own packets into the tunnel"),
     ],

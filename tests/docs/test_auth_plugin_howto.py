@@ -14,7 +14,11 @@ import pytest
 from poptrio.api import Accept, CallInfo, MsChapV2Request, Reject, ServerInfo
 from poptrio.config import Config
 from poptrio.crypto.mschap import generate_nt_response, nt_password_hash
+from poptrio.protocols.ppp.ccp import EncryptionPolicy
+from poptrio.protocols.ppp.lcp import AuthProtocol
+from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.server.hooks import Hooks
+from poptrio.testing.server import memory_server
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "howto" / "write-an-auth-plugin.md"
 BLOCK = re.compile(r"^```(?:python|toml)\n# (\S+)\n(.*?)^```$", re.M | re.S)
@@ -47,14 +51,14 @@ def installed(tmp_path, monkeypatch):
         entries = entry_points or project["entry-points"]["poptrio"]
         lines = [f"{name} = {target}\n" for name, target in entries.items()]
         (info / "entry_points.txt").write_text("[poptrio]\n" + "".join(lines))
-        for module in ("members", "members_in_sqlite", "test_members"):
+        for module in ("members", "members_with_codes", "members_in_sqlite", "test_members"):
             (tmp_path / f"{module}.py").write_text(blocks(f"{module}.py")[0])
             monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.syspath_prepend(tmp_path)
         return tmp_path
 
     yield install
-    for module in ("members", "members_in_sqlite", "test_members"):
+    for module in ("members", "members_with_codes", "members_in_sqlite", "test_members"):
         sys.modules.pop(module, None)
 
 
@@ -116,3 +120,22 @@ async def test_the_plugin_with_a_database(installed):
     server = ServerInfo(folder=folder, name="poptrio", address=IPv4Address("10.90.0.1"), pool=())
     async with hooks.lifespan({"members": {"file": "members.db"}}, server):
         await check_answers(hooks)
+
+
+PAP = '[ppp]\nauthentication = ["pap"]\nencryption = "refuse"'
+BY_PAP = SessionSettings(authentication=[AuthProtocol.PAP], encryption=EncryptionPolicy("refuse"))
+
+
+@pytest.mark.parametrize(("code", "up"), [("123456", True), ("654321", False)])
+async def test_a_one_time_code(installed, autojump_clock, code, up):
+    installed()
+    async with memory_server(PAP, [importlib.import_module("members_with_codes")]) as server:
+        call = await server.dial("alice", "correct horse", settings=BY_PAP, further_passwords=(code,))
+        assert (call.address is not None) is up
+
+
+async def test_a_second_try(installed, autojump_clock):
+    installed()
+    async with memory_server("", [importlib.import_module("members_with_codes")]) as server:
+        call = await server.dial("alice", "wrong", further_passwords=("correct horse",))
+        assert call.address is not None

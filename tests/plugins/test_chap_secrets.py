@@ -15,6 +15,9 @@ from poptrio.api import (
     CallInfo,
     ChapMd5Request,
     ConfigError,
+    EapRequest,
+    LocalEap,
+    MsChapV2ChangePasswordRequest,
     MsChapV2Request,
     PapRequest,
     Reject,
@@ -37,6 +40,10 @@ CALL = CallInfo(
 
 def pap(name, password, rule=None):
     return (rule or DomainRule()).apply(PapRequest(name=name, username=name, password=password))
+
+
+def eap(name):
+    return EapRequest(name=name, username=name, packet=b"\x02\x01\x00\x0a\x01" + name.encode())
 
 
 def chap_md5(name, password):
@@ -161,12 +168,34 @@ async def test_the_address_column_decides_after_the_password(secrets):
         assert (plain.framed_address, plain.framed_networks) == (None, ())
 
 
+async def test_eap_is_spoken_for_users_of_the_file_only(secrets):
+    async with secrets.running("alice * sesame"):
+        assert await secrets.ask(eap("alice")) == LocalEap(("mschap-v2", "md5"))
+        assert await secrets.ask(eap("mallory")) is None
+
+
+async def test_a_password_in_the_file_cannot_be_changed_by_its_user(secrets):
+    async with secrets.running("alice * sesame"):
+        request = MsChapV2ChangePasswordRequest(
+            name="alice",
+            username="alice",
+            identifier=1,
+            challenge=bytes(16),
+            peer_challenge=bytes(16),
+            nt_response=bytes(24),
+            encrypted_password=bytes(516),
+            encrypted_hash=bytes(16),
+        )
+        assert isinstance(await secrets.ask(request), Reject)
+
+
 async def test_nt_hashes(secrets):
     nt_hash = nt_password_hash("sesame").hex()
     async with secrets.running(f"alice * {nt_hash}", encrypted=True):
         assert isinstance(await secrets.ask(mschap_v2("alice", "sesame")), Accept)
         assert isinstance(await secrets.ask(mschap_v2("alice", nt_hash)), Reject)
         assert isinstance(await secrets.ask(pap("alice", "sesame")), Accept)
+        assert await secrets.ask(eap("alice")) == LocalEap(("mschap-v2",))
         refused = await secrets.ask(chap_md5("alice", "sesame"))
         assert refused.reason.startswith("line 1 of the secrets file: CHAP-MD5 needs the password")
 
