@@ -251,10 +251,14 @@ class PppTask:
         self.driver.do(self._session.assign, config.addresses.server, answer.address, dns[:2], wins[:2], now)
 
     async def _allocate(self, accept: Accept) -> AddressLease | NoAddress:
-        """An address for the client; where it may choose, the one that it asks for, if that can be had."""
+        """An address for the client; where it may choose, the one that it asks for, if that can be had.
+
+        It chooses among the addresses for clients: nobody shall get the packets of some other host by asking for it.
+        """
         call, hooks = self._call, self._call.server.hooks
         wish = await self._wished_address() if accept.client_chooses_address else None
-        if wish is not None:
+        ranges = call.server.config.addresses.all_ranges
+        if wish is not None and any(first <= wish <= last for first, last in ranges):
             answer = await hooks.allocate_address(call.info, replace(accept, framed_address=wish))
             if not isinstance(answer, NoAddress):
                 return answer
