@@ -23,7 +23,7 @@ from poptrio.config.values import (
     SecondsOrOff,
     Unique,
 )
-from poptrio.decisions import Encryption
+from poptrio.decisions import EapMethod, Encryption
 
 AuthenticationProtocol = Literal["eap", "mschap-v2", "mschap-v1", "chap-md5", "pap"]
 EncryptionMode = Literal["stateless", "stateful", "any"]
@@ -129,6 +129,11 @@ class Ppp(Section):
     """Authentication protocols, offered in this order: "eap", "mschap-v2", "mschap-v1", "chap-md5", "pap". The two of
     MS-CHAP yield keys for encryption, and EAP by some of its methods. All are broken or worse; MS-CHAPv2 is the least
     bad, and EAP as good as the method that a plugin speaks with the client."""
+
+    eap_methods: Annotated[Unique[EapMethod], Field(min_length=1)] = ("mschap-v2", "md5")
+    """EAP methods that poptrio may speak itself, where a plugin knows a password and leaves the talking to it: any of
+    "mschap-v2" and "md5". MD5 yields no keys and is left out where encryption is required. The methods that a plugin
+    speaks by itself are not limited by this."""
 
     encryption: Encryption = "require"
     """MPPE: "require" refuses calls without it and drops every clear-text packet, "prefer" asks for it and goes on

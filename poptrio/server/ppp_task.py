@@ -272,9 +272,11 @@ class PppTask:
         return self._session.wished_address
 
     def _usable(self, methods: tuple[EapMethod, ...]) -> tuple[EapMethod, ...]:
-        """Those EAP methods after which the call can go on: only MS-CHAPv2 yields keys."""
-        required = self._call.server.session_settings.encryption.required
-        return tuple(method for method in methods if method == "mschap-v2" or not required)
+        """Those EAP methods that are allowed and after which the call can go on: only MS-CHAPv2 yields keys."""
+        ppp = self._call.server.config.ppp
+        required = ppp.encryption == "require"
+        allowed = tuple(method for method in ppp.eap_methods if method == "mschap-v2" or not required)
+        return tuple(method for method in methods if method in allowed)
 
     def _policy(self, accept: Accept) -> EncryptionPolicy:
         """What is configured, as the plugin changed it for this user."""

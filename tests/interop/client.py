@@ -108,7 +108,7 @@ class PppdClient:
         self._rule = (address, table)
         return Negotiated(
             interface=interface,
-            authentication=AUTHENTICATION_NAMES.get(_last(r"sent \[LCP ConfAck [^\]]*<auth ([^>]+)>", log), "none"),
+            authentication=_authentication(log),
             encryption=_encryption(log),
             address=address,
             server_address=_last(r"remote IP address (\S+)", log),
@@ -157,6 +157,13 @@ class PppdClient:
 def end_all_calls(guest: Guest) -> None:
     """Between rows: no pppd, no pptp, and no control connection that a later call could share."""
     guest.run("pkill -KILL '^(pppd|pptp)$'; rm -rf /run/pptp /run/lock/LCK* /run/ppp*")
+
+
+def _authentication(log: str) -> str:
+    """The protocol that was agreed on, with the method where it is EAP."""
+    name = AUTHENTICATION_NAMES.get(_last(r"sent \[LCP ConfAck [^\]]*<auth ([^>]+)>", log), "none")
+    method = _last(r"sent \[EAP Response id=\S+ (MD5|MSCHAPv2)", log)
+    return f"{name}-{method}" if method else name
 
 
 def _encryption(log: str) -> str:

@@ -20,8 +20,13 @@ ROWS = (
     # pppd has no MPPE-40 with MS-CHAPv1: it has no LM hash, from which RFC 3079 §2 derives those keys.
     Row("mschap-v1-mppe-128", Dial({"authentication": ["mschap-v1"]}, MPPE_128, "MS-CHAPv1", "MPPE-128 stateless")),
     Row("mschap-v2", Dial(CLEAR, (), "MS-CHAPv2", "none")),
-    Row("eap-md5", Dial({"authentication": ["eap"], **CLEAR}, ("refuse-mschap-v2",), "EAP", "none")),
-    Row("eap-mschapv2", Dial({"authentication": ["eap"]}, MPPE_128, "EAP", "MPPE-128 stateless")),
+    Row("eap-md5", Dial({"authentication": ["eap"], "eap_methods": ["md5"], **CLEAR}, (), "EAP-MD5", "none")),
+    Row("eap-mschapv2", Dial({"authentication": ["eap"]}, MPPE_128, "EAP-MSCHAPv2", "MPPE-128 stateless")),
+    Row(
+        "eap-wrong-password",
+        Dial({"authentication": ["eap"]}, MPPE_128, password="wrong"),
+        scenarios.is_refused_by_eap,
+    ),
     Row("mppe-40", Dial({"encryption_bits": [40]}, ("require-mppe-40",), "MS-CHAPv2", "MPPE-40 stateless")),
     Row("mppe-128", PLAIN, scenarios.carries_traffic_seen_inside),
     Row("mppe-bits-chosen", Dial({"encryption_bits": [128, 40]}, ("require-mppe",), "MS-CHAPv2", "MPPE-128 stateless")),

@@ -42,6 +42,15 @@ def is_refused_a_login(stage: Stage) -> None:
     stage.server.wait_for("cause=authentication-failed")
 
 
+def is_refused_by_eap(stage: Stage) -> None:
+    """EAP-MSCHAPv2 fails: pppd ends, and no call comes up."""
+    client = stage.client()
+    client.start()
+    client.wait_exit()
+    expect("rcvd [EAP Failure" in client.log(), "pppd received no EAP Failure")
+    stage.server.wait_for("cause=authentication-failed")
+
+
 def looks_like_a_wrong_password(stage: Stage) -> None:
     """An unknown user and a wrong password get the same failure message, but for its challenge."""
     failures = []

@@ -83,6 +83,11 @@ class TestEap:
             await (await memory.dial(settings=EAP_CLIENT)).over.wait()
         assert "no EAP method is possible" in log.ends()[0]["why"]
 
+    async def test_md5_is_not_spoken_where_the_configuration_leaves_it_out(self, log, autojump_clock):
+        async with memory_server(f'{CLEAR_EAP}eap_methods = ["mschap-v2"]', [Plugin(lambda _: LocalEap())]) as memory:
+            call = await memory.dial("alice", settings=CLEAR_CLIENT)
+            assert any(b"\xc2\x27\x01" in frame and b"\x1a\x01" in frame for frame in call.frames)
+
     async def test_a_plugins_own_method_that_gives_no_keys_fails_at_encryption(self, log, autojump_clock):
         async with memory_server(EAP, [Plugin(lambda request: Accept(user="alice"))]) as memory:
             await (await memory.dial(settings=EAP_CLIENT)).over.wait()
