@@ -23,7 +23,9 @@ class Free:
 def wishing(monkeypatch):
     def wish(address):
         def as_client(settings):
-            return Ipcp(IpAddressOption(IPv4Address(address), None), [], settings)
+            option = IpAddressOption(IPv4Address(address), None)
+            option._fixed = False  # it asks, and takes what it is told
+            return Ipcp(option, [], settings)
 
         monkeypatch.setattr(Ipcp, "as_client", as_client)
 
