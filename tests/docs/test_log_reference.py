@@ -14,9 +14,10 @@ EVERYWHERE = {"call", "peer", "exc_info", "detail"}
 
 
 def logged() -> dict[str, set[str]]:
-    """The fields by event, from every call of a logger and every note of a PPP session in the package."""
+    """The fields by event, from every call of a logger and every note of a PPP session in the packages."""
     events: dict[str, set[str]] = defaultdict(set)
-    for file in (ROOT / "poptrio").rglob("*.py"):
+    packages = [ROOT / "poptrio", *ROOT.glob("plugins/*/poptrio_*")]
+    for file in (file for package in packages for file in package.rglob("*.py")):
         for node in ast.walk(ast.parse(file.read_text("utf-8"))):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args):
                 continue

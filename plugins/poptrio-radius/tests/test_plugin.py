@@ -1,0 +1,148 @@
+"""The plugin whole: a server in memory, calls, and a RADIUS server of the test's on loopback UDP, IPv4 and IPv6."""
+
+import contextlib
+
+import pytest
+import trio
+from peer import SECRET, attributes
+from trio.testing import wait_all_tasks_blocked
+
+from poptrio.api import ConfigError
+from poptrio.protocols.ppp.ccp import EncryptionPolicy
+from poptrio.protocols.ppp.lcp import AuthProtocol
+from poptrio.protocols.ppp.session_events import SessionSettings
+from poptrio.testing.server import memory_server
+from poptrio_radius.packets import Code, parse, respond
+from poptrio_radius.plugin import Radius
+
+PAP = SessionSettings(authentication=(AuthProtocol.PAP,), encryption=EncryptionPolicy("refuse"))
+CONFIG = """
+[ppp]
+authentication = ["pap"]
+encryption = "refuse"
+
+[authentication]
+plugins = ["radius"]
+
+[plugins.radius]
+servers = [{{ address = "{address}", auth_port = {port}, acct_port = {port}, secret = "file:secret" }}]
+spool = "accounting.sqlite"
+"""
+
+
+class UdpServer:
+    """Accepts everybody and acknowledges everything; ``requests`` are what came, ``deaf`` takes no accounting."""
+
+    def __init__(self, address):
+        self.address = address
+        family = trio.socket.AF_INET6 if ":" in address else trio.socket.AF_INET
+        self.socket = trio.socket.socket(family, trio.socket.SOCK_DGRAM)
+        self.requests = []
+        self.deaf = False
+        self.came = trio.Event()
+
+    async def run(self):
+        await self.socket.bind((self.address, 0))
+        with contextlib.suppress(trio.ClosedResourceError):
+            while True:
+                datagram, source = await self.socket.recvfrom(4096)
+                await self._answer(parse(datagram), source)
+
+    async def _answer(self, request, source):
+        if request.code == Code.ACCOUNTING_REQUEST and self.deaf:
+            return
+        self.requests.append(request)
+        code = Code.ACCESS_ACCEPT if request.code == Code.ACCESS_REQUEST else Code.ACCOUNTING_RESPONSE
+        await self.socket.sendto(respond(request, code, attributes(), SECRET), source)
+        self.came.set()
+
+    @property
+    def port(self):
+        return self.socket.getsockname()[1]
+
+    def accounted(self):
+        """Acct-Status-Types by their numbers, in order."""
+        return [
+            request.attributes.number("Acct-Status-Type")
+            for request in self.requests
+            if request.code == Code.ACCOUNTING_REQUEST
+        ]
+
+    async def until_accounted(self, *kinds):
+        with trio.fail_after(5):
+            while self.accounted() != list(kinds):
+                self.came = trio.Event()
+                await self.came.wait()
+
+
+START, STOP, ON, OFF = 1, 2, 7, 8
+
+
+@pytest.fixture(params=["127.0.0.1", "::1"])
+async def radius(request, nursery, tmp_path):
+    (tmp_path / "secret").write_bytes(SECRET + b"\n")
+    server = UdpServer(request.param)
+    nursery.start_soon(server.run)
+    await wait_all_tasks_blocked()
+    yield server
+    server.socket.close()
+
+
+def config(radius):
+    return CONFIG.format(address=radius.address, port=radius.port)
+
+
+async def test_a_call_from_log_in_to_bill(radius, tmp_path):
+    async with memory_server(config(radius), {"radius": Radius()}, folder=tmp_path) as memory:
+        await radius.until_accounted(ON)
+        call = await memory.dial(settings=PAP)
+        assert call.address is not None
+        await radius.until_accounted(ON, START)
+        call.send_ip(bytes(100))
+        await call.hang_up()
+        await radius.until_accounted(ON, START, STOP)
+    assert radius.accounted() == [ON, START, STOP, OFF]
+    stop = radius.requests[-2].attributes
+    assert stop.number("Acct-Input-Octets") == 120
+    assert stop.text("User-Name") == "alice"
+
+
+async def test_what_nobody_took_is_sent_at_the_next_start(radius, tmp_path):
+    settings = config(radius) + "accounting_farewell = 0.1\n"
+    async with memory_server(settings, {"radius": Radius()}, folder=tmp_path) as memory:
+        await radius.until_accounted(ON)
+        radius.deaf = True
+        call = await memory.dial(settings=PAP)
+        await call.hang_up()
+    assert radius.accounted() == [ON]
+    radius.deaf = False
+    async with memory_server(settings, {"radius": Radius()}, folder=tmp_path):
+        await radius.until_accounted(ON, START, STOP, ON)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ('spool = "no/such/folder/x.sqlite"', "plugins.radius.spool"),
+        ('coa = { listen = "203.0.113.77:3799", clients = [{ address = "127.0.0.1", secret = "x" }] }', "coa.listen"),
+        ('accounting_servers = [{ address = "127.0.0.1", secret = "file:missing" }]', "file"),
+        ("timeuot = 3", 'did you mean "timeout"'),
+    ],
+)
+async def test_a_fault_names_its_place_and_nothing_is_left_running(radius, broken, words, tmp_path):
+    text = config(radius)
+    text = text.replace(
+        'spool = "accounting.sqlite"', broken if broken.startswith("spool") else f'spool = "s"\n{broken}'
+    )
+    with pytest.raises(ConfigError) as caught:
+        async with memory_server(text, {"radius": Radius()}, folder=tmp_path):
+            pass
+    assert words in str(caught.value)
+
+
+async def test_no_secret_is_in_a_fault(radius, tmp_path):
+    text = config(radius).replace('"file:secret"', '"topsecret", tries = "topsecret"')
+    with pytest.raises(ConfigError) as caught:
+        async with memory_server(text, {"radius": Radius()}, folder=tmp_path):
+            pass
+    assert "secret =" not in str(caught.value)
