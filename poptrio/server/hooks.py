@@ -20,6 +20,7 @@ from poptrio.config import Config, Outcome
 from poptrio.decisions import Accept
 from poptrio.errors import ConfigError, ConfigFault, NoAddress
 from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.runtime.exception_groups import leaves
 from poptrio.server.asking import Asker, PluginFailed, wrong_type
 from poptrio.server.authentication import AUTHENTICATE, Answer, Authentication
 from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
@@ -236,10 +237,12 @@ async def _enter_lifespan(stack: AsyncExitStack, plugin: Plugin, arguments: Mapp
         context: Any = plugin.call("poptrio_lifespan", arguments)
         if context is not None:
             await stack.enter_async_context(context)
-    except ConfigError as error:
-        return list(error.faults)
     except BaseException as error:
         pass_on(error)
+        causes = list(leaves(error))  # a lifespan that opens a nursery raises its ConfigError in a group
+        faults = [fault for cause in causes if isinstance(cause, ConfigError) for fault in cause.faults]
+        if all(isinstance(cause, ConfigError) for cause in causes):
+            return faults
         log.exception("plugin failed", plugin=plugin.name, hook="poptrio_lifespan")
         return [ConfigFault(f"plugin {plugin.name}", f"it cannot start: {type(error).__name__}: {error}")]
     return []

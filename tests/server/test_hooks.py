@@ -634,3 +634,23 @@ async def test_a_lifespan_may_be_nothing():
 
     async with authentication(Lifeless()).lifespan({}, SERVER):
         pass
+
+
+async def test_a_fault_that_a_lifespan_raises_inside_of_a_nursery_is_reported_as_it_is():
+    class Plugin:
+        @hookimpl
+        @asynccontextmanager
+        async def poptrio_lifespan(self):
+            async with trio.open_nursery():
+                raise ConfigError(ConfigFault("plugins.p.spool", "the disk is gone"))
+                yield
+
+        @hookimpl
+        async def poptrio_authenticate(self):
+            return None
+
+    hooks = Hooks.load(["p"], extra={"p": Plugin()})
+    with pytest.raises(ConfigError) as caught:
+        async with hooks.lifespan({}, SERVER):
+            pass
+    assert str(caught.value) == "plugins.p.spool: the disk is gone"
