@@ -269,3 +269,9 @@ def test_a_file_that_cannot_be_read_is_a_fault(tmp_path: Path):
 def test_insecure_settings_are_named(settings: str, subjects: list[str]):
     sentences = Config.parse(f"[ppp]\n{settings}").insecure_settings()
     assert [sentence.partition(":")[0] for sentence in sentences] == subjects
+
+
+def test_a_list_with_a_broken_item_is_not_called_empty_as_well():
+    with pytest.raises(ConfigError) as caught:
+        Config.parse('[server]\nlisten = ["nowhere"]')
+    assert len(caught.value.faults) == 1

@@ -29,7 +29,10 @@ class Fault:
 def explain(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
     """Every error of ``error`` as a fault; ``model`` is that of the whole configuration."""
     faults = []
-    for detail in error.errors(include_url=False):
+    details = error.errors(include_url=False)
+    for detail in details:
+        if detail["type"] == "too_short" and any(_is_inside(other["loc"], detail["loc"]) for other in details):
+            continue  # the list is short of the items that have faults of their own
         key_path = tuple(str(part) for part in detail["loc"])
         if detail["type"] == "extra_forbidden":
             sentence = _unknown(key_path, model)
@@ -37,6 +40,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
             sentence = _sentence(detail["type"], detail["input"], detail.get("ctx", {}), detail["msg"])
         faults.append(Fault(key_path, sentence))
     return faults
+
+
+def _is_inside(place: tuple[int | str, ...], around: tuple[int | str, ...]) -> bool:
+    return len(place) > len(around) and place[: len(around)] == around
 
 
 def without(table: dict[str, Any], faults: Iterable[Fault]) -> dict[str, Any]:
