@@ -16,7 +16,7 @@ LDAP_ROWS = (
     Row("ldap-mschap-v2", MSCHAP_V2, scenarios.has_address_of_entry),
     Row(
         "ldap-eap-mschapv2",
-        Dial({"authentication": ["eap"]}, MPPE_128, "EAP", "MPPE-128 stateless", backend=backend.ldap),
+        Dial({"authentication": ["eap"]}, MPPE_128, "EAP-MSCHAPv2", "MPPE-128 stateless", backend=backend.ldap),
         scenarios.has_address_of_entry,
     ),
     Row("ldap-outage", MSCHAP_V2, scenarios.directory_dies_and_returns),

@@ -35,10 +35,10 @@ RADIUS_ROWS = (
     Row("radius-mschap-v2", _protocol({}, MPPE_128, *ENCRYPTED), scenarios.is_billed),
     Row(
         "radius-eap-md5",
-        Dial({**EAP, **CLEAR}, (), "EAP", "none", user="digest", backend=backend.radius),
+        Dial({**EAP, **CLEAR}, (), "EAP-MD5", "none", user="digest", backend=backend.radius),
         scenarios.is_billed,
     ),
-    Row("radius-eap-mschapv2", _protocol(EAP, MPPE_128, "EAP", "MPPE-128 stateless"), scenarios.is_billed),
+    Row("radius-eap-mschapv2", _protocol(EAP, MPPE_128, "EAP-MSCHAPv2", "MPPE-128 stateless"), scenarios.is_billed),
     Row(
         "radius-one-time-password",
         Dial({"authentication": ["pap"], **CLEAR}, (), "PAP", "none", user="otp", backend=backend.radius),
