@@ -1,6 +1,6 @@
 """Against Samba itself: winbindd and ntlm_auth with accounts in a SAM of their own, as root in namespaces of their own.
 
-unshare -m -n: /run is empty, so that nothing of this machine's Samba is touched
+unshare: /run is empty, so that nothing of this machine's Samba is touched
 ├─ winbindd                      TESTBOX\\nobody, TESTBOX\\daemon (disabled), TESTBOX\\games (must change)
 └─ nsenter … ntlm_auth           what the plugin runs
 """
@@ -31,6 +31,9 @@ pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=f"no {' and no '.join(MISSING)} here"),
 ]
 
+ISOLATED = ("unshare", "--mount", "--net", "--pid", "--fork", "--kill-child", "--mount-proc")
+"""What Samba starts beside winbindd leaves its session; it ends with the namespace of its process identifiers."""
+
 WINBINDD = """
 ip link set lo up
 mount -t tmpfs none /run
@@ -60,7 +63,7 @@ class Samba:
         """Returns when it answers."""
         with self._log.open("wb") as log:
             self._winbindd = subprocess.Popen(
-                ["unshare", "-m", "-n", "bash", "-c", WINBINDD, "winbindd", self._configuration],
+                [*ISOLATED, "bash", "-c", WINBINDD, "winbindd", self._configuration],
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
