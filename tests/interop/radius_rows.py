@@ -56,6 +56,7 @@ RADIUS_ROWS = (
     Row("radius-coa", _dial("alice"), scenarios.change_of_authorization),
     Row("radius-outage", _dial("alice"), outage.freeradius_dies_under_load),
     Row("radius-server-killed", _dial("alice"), outage.server_dies_with_calls),
+    Row("radius-server-killed-under-load", _dial("alice"), outage.server_dies_under_load),
     Row(
         "radsec",
         Dial({}, MPPE_128, *ENCRYPTED, backend=backend.radsec),
