@@ -12,6 +12,7 @@ OUTGOING_CALL_REQUEST = 7  # RFC 2637 §2.7
 OUTGOING_CALL_REPLY = 8
 START_CONTROL_CONNECTION_REQUEST = 1
 IPCP = 0x8021
+CONFIGURE_REQUEST = 1
 CONFIGURE_ACK = 2
 
 FIELDS = (
@@ -111,12 +112,31 @@ def set_ups(packets: list[Packet], server: str, client: str) -> Iterator[SetUp]:
     for index, request in enumerate(packets):
         if request.source == client and OUTGOING_CALL_REQUEST in request.control_messages:
             exchange = list(_exchange(packets[index:], request.call_ids[0], server))
-            silences = [(after.source, after.time - before.time) for before, after in pairwise(exchange)]
+            silences = [
+                (
+                    client if _was_waiting(exchange[: number + 1], after, server) else after.source,
+                    after.time - before.time,
+                )
+                for number, (before, after) in enumerate(pairwise(exchange))
+            ]
             if silences:
                 yield SetUp(
                     total=exchange[-1].time - request.time,
                     server=sum(length for source, length in silences if source == server),
                 )
+
+
+def _was_waiting(before: list[Packet], packet: Packet, server: str) -> bool:
+    """Whether the server repeats a Configure-Request because its Restart timer ran out: it had waited for the client.
+
+    pptp-linux now and then leaves a packet lying until the next one comes.
+    """
+    repeats = [
+        earlier
+        for earlier in before
+        if (earlier.source, earlier.ppp_protocol, earlier.ppp_code) == (server, packet.ppp_protocol, packet.ppp_code)
+    ]
+    return packet.ppp_code == CONFIGURE_REQUEST and before[-1].source == packet.source == server and bool(repeats)
 
 
 def _exchange(packets: list[Packet], client_call_id: int, server: str) -> Iterator[Packet]:
