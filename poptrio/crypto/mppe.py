@@ -61,21 +61,23 @@ class MppeEncryptor:
         self._stream = None if parameters.stateless else provider.new(self._key.current)
         self._count = 0
 
-    def encrypt(self, payload: bytes) -> bytes:
-        """The information field of the PPP frame with protocol 0x00fd that carries ``payload``.
+    def encrypt(self, payload: bytes, prefix: bytes = b"") -> bytes:
+        """The information field of the PPP frame with protocol 0x00fd that carries ``payload``, behind ``prefix``.
 
-        ``payload`` begins with its own protocol field (RFC 3078 §3.1); the result is 2 octets longer.
+        ``payload`` begins with its own protocol field (RFC 3078 §3.1); the information field is 2 octets longer.
+        ``prefix`` is what stands before it in the frame.
         """
         count = self._count
         self._count = (count + 1) & _COUNT
         stream = self._stream
         if stream is None:
-            return (_FLUSHED | _ENCRYPTED | count).to_bytes(2, "big") + self._once(self._key.change(), payload)
+            header = prefix + (_FLUSHED | _ENCRYPTED | count).to_bytes(2, "big")
+            return header + self._once(self._key.change(), payload)
         if count & _FLAG != _FLAG:
-            return (_ENCRYPTED | count).to_bytes(2, "big") + stream.update(payload)
+            return prefix + (_ENCRYPTED | count).to_bytes(2, "big") + stream.update(payload)
         # Every flag packet is FLUSHED, requested or not: its key stream is new, and Linux drops it otherwise.
         stream = self._stream = self._new(self._key.change())
-        return (_FLUSHED | _ENCRYPTED | count).to_bytes(2, "big") + stream.update(payload)
+        return prefix + (_FLUSHED | _ENCRYPTED | count).to_bytes(2, "big") + stream.update(payload)
 
     def reset(self) -> None:
         """The peer sent a CCP Reset-Request: make the next packet one that it can begin again with (RFC 3078 §8.2).
@@ -110,21 +112,22 @@ class MppeDecryptor:
         self._credit = _MAX_CREDIT
         self.reset_needed = False
 
-    def decrypt(self, packet: bytes | memoryview) -> bytes | None:
+    def decrypt(self, packet: bytes, start: int = 0) -> bytes | None:
         """The datagram in ``packet``, its protocol field first, or None: dropped.
 
-        ``packet`` is the information field of a PPP frame with protocol 0x00fd. Never raises, whatever the octets.
+        What stands in ``packet`` from ``start`` on is the information field of a PPP frame with protocol 0x00fd. Never
+        raises, whatever the octets.
         Dropped are packets that are too short, not encrypted (bit D), late or repeated, and in stateful mode those
         that come after a loss. Up to 3840 lost packets in a row are made up for; where that happens again and again,
         catching up takes a few more.
         """
-        if len(packet) < 3:
+        if len(packet) < start + 3:
             return None
-        header = packet[0] << 8 | packet[1]
+        header = packet[start] << 8 | packet[start + 1]
         gap = (header - self._expected) & _COUNT
         if gap > _LATE or not header & _ENCRYPTED:
             return None
-        data = bytes(packet[2:])
+        data = packet[start + 2 :]
         if self._untouched:
             self._untouched = False
             if not gap:

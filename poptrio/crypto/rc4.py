@@ -10,7 +10,7 @@ Providers keep scratch memory between calls and belong to one thread.
 
 import ctypes
 from ctypes.util import find_library
-from typing import Protocol
+from typing import Any, Protocol
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
 from cryptography.hazmat.primitives.ciphers import Cipher
@@ -20,6 +20,10 @@ _RC4_KEY = ctypes.c_uint * 258
 
 # More than any PPP frame; longer data is ciphered into memory of its own.
 _SCRATCH_SIZE = 65536
+
+# The sizes of nearly all packets, ready made.
+_MOST_SIZES = 2048
+_SIZES = [ctypes.c_size_t(size) for size in range(_MOST_SIZES)]
 
 
 class Rc4(Protocol):
@@ -60,7 +64,10 @@ class LibcryptoRc4:
     Raises OSError where there is no libcrypto or where it has no RC4.
     """
 
-    __slots__ = ("_key", "_key_address", "_rc4", "_scratch", "_scratch_address", "_set_key")
+    # The functions have no ``argtypes``: to convert arguments costs as much as ciphering 100 octets. What is passed has
+    # the right C type as it is: ``byref`` and bytes are pointers, a Python int is a C int, `_SIZES` are size_t.
+
+    __slots__ = ("_output", "_rc4", "_schedule", "_scratch", "_set_key")
     name = "libcrypto"
 
     def __init__(self) -> None:
@@ -70,48 +77,49 @@ class LibcryptoRc4:
             self._rc4 = library.RC4
         except AttributeError as error:
             raise OSError("libcrypto was built without RC4") from error
-        self._set_key.argtypes = (ctypes.c_void_p, ctypes.c_int, ctypes.c_char_p)
-        self._set_key.restype = None
-        self._rc4.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p)
-        self._rc4.restype = None
-        self._key = _RC4_KEY()
-        self._key_address = ctypes.addressof(self._key)
-        scratch = ctypes.create_string_buffer(_SCRATCH_SIZE)
-        self._scratch = memoryview(scratch)  # holds the memory too
-        self._scratch_address = ctypes.addressof(scratch)
+        self._set_key.restype = self._rc4.restype = None
+        self._schedule = ctypes.byref(_RC4_KEY())
+        self._scratch: Any = ctypes.create_string_buffer(_SCRATCH_SIZE)  # slices of it are bytes
+        self._output = ctypes.byref(self._scratch)
 
     def new(self, key: bytes) -> Rc4:
-        schedule = _RC4_KEY()
-        self._set_key(ctypes.addressof(schedule), len(key), key)
+        schedule = ctypes.byref(_RC4_KEY())
+        self._set_key(schedule, len(key), key)
         return _LibcryptoStream(self, schedule)
 
     def once(self, key: bytes, data: bytes) -> bytes:
-        self._set_key(self._key_address, len(key), key)
-        return self.cipher(self._key_address, data)
+        schedule = self._schedule
+        self._set_key(schedule, len(key), key)
+        size = len(data)
+        if size >= _MOST_SIZES:
+            return self.cipher(schedule, data)
+        self._rc4(schedule, _SIZES[size], data, self._output)
+        output: bytes = self._scratch[:size]
+        return output
 
-    def cipher(self, schedule_address: int, data: bytes) -> bytes:
-        """Cipher ``data`` with the key schedule at ``schedule_address`` and move the schedule on."""
+    def cipher(self, schedule: object, data: bytes) -> bytes:
+        """Cipher ``data`` with the key schedule that ``schedule`` refers to, and move the schedule on."""
         size = len(data)
         if size > _SCRATCH_SIZE:
-            output = ctypes.create_string_buffer(size)
-            self._rc4(schedule_address, size, data, ctypes.addressof(output))
-            return output.raw
-        self._rc4(schedule_address, size, data, self._scratch_address)
-        return self._scratch[:size].tobytes()
+            memory = ctypes.create_string_buffer(size)
+            self._rc4(schedule, ctypes.c_size_t(size), data, ctypes.byref(memory))
+            return memory.raw
+        self._rc4(schedule, _SIZES[size] if size < _MOST_SIZES else ctypes.c_size_t(size), data, self._output)
+        output: bytes = self._scratch[:size]
+        return output
 
 
 class _LibcryptoStream:
-    """A key stream whose schedule is memory of ours that libcrypto moves on."""
+    """A key stream whose schedule is memory of ours that libcrypto moves on; the reference to it keeps it."""
 
-    __slots__ = ("_address", "_provider", "_schedule")
+    __slots__ = ("_provider", "_schedule")
 
-    def __init__(self, provider: LibcryptoRc4, schedule: "ctypes.Array[ctypes.c_uint]") -> None:
+    def __init__(self, provider: LibcryptoRc4, schedule: object) -> None:
         self._provider = provider
-        self._schedule = schedule  # held: the address alone would not keep it
-        self._address = ctypes.addressof(schedule)
+        self._schedule = schedule
 
     def update(self, data: bytes) -> bytes:
-        return self._provider.cipher(self._address, data)
+        return self._provider.cipher(self._schedule, data)
 
 
 def _load_libcrypto() -> ctypes.PyDLL:

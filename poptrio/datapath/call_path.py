@@ -12,11 +12,10 @@ Whatever one packet breaks, it breaks its own call only: the three ways in (a GR
 catch every exception, log it, close the path and tell the owner. The reader of all calls reads on.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
-from typing import TypeVarTuple
+from struct import Struct
 
 import structlog
 
@@ -37,13 +36,15 @@ from poptrio.protocols.gre import GreChannel, GreSettings
 
 _IPV4_FIELD = IPV4.to_bytes(2, "big")
 
+# Of an IPv4 header: version and length of the header, length of the packet, protocol, source.
+_IP_HEADER = Struct(">BxH5xB2x4s")
+_NO_OPTIONS = 0x45
+
 # ICMP fragmentation-needed messages per call: enough for every new flow to learn the MTU, too few for a flood.
 _ICMP_RATE = 20.0
 _ICMP_BURST = 50.0
 
 _log = structlog.get_logger(__name__)
-
-_Arguments = TypeVarTuple("_Arguments")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +64,6 @@ class Ports:
     closed: "Callable[[GreCallPath], None]"
 
 
-def _contained(way_in: "Callable[[GreCallPath, *_Arguments], None]") -> "Callable[[GreCallPath, *_Arguments], None]":
-    """Keep what goes wrong in ``way_in`` to the call whose path it is."""
-
-    @functools.wraps(way_in)
-    def contained(path: "GreCallPath", *arguments: *_Arguments) -> None:
-        try:
-            way_in(path, *arguments)
-        except Exception as error:  # noqa: BLE001 - a bug in one call must not end the reader of all
-            _log.exception("data path error", call_id=path.endpoint.call_id, peer=str(path.endpoint.peer))
-            path.fail(f"an error inside the data path: {error!r}")
-
-    return contained
-
-
 class GreCallPath:
     """A `CallPath` over enhanced GRE. ``peer`` is the four octets of the peer's outer address."""
 
@@ -85,12 +72,14 @@ class GreCallPath:
         "_channel",
         "_closed",
         "_decryptor",
+        "_deliver",
         "_encryptor",
         "_icmp_bucket",
         "_network",
         "_owner",
         "_ports",
         "_receive_parameters",
+        "_send_gre",
         "_send_parameters",
         "_wake_at",
         "counters",
@@ -106,6 +95,8 @@ class GreCallPath:
         self._owner = owner
         self._ports = ports
         self._call_at = ports.call_at
+        self._deliver = ports.deliver
+        self._send_gre = ports.send_gre
         self._channel = GreChannel(endpoint.peer_call_id, self.counters, settings)
         self._wake_at = inf
         self._closed = False
@@ -120,7 +111,7 @@ class GreCallPath:
     def send_frame(self, frame: bytes) -> None:
         """Send one complete PPP control frame, address and control included where they are due, never encrypted."""
         if not self._closed:
-            self._send(frame)
+            self._transmit(self._channel.data_packet(frame))
 
     def set_encryption(self, send: MppeParameters | None, receive: MppeParameters | None) -> None:
         """Use these MPPE parameters from now on. Unchanged ones keep their state; None ends that direction."""
@@ -158,38 +149,51 @@ class GreCallPath:
 
     # What the data path does.
 
-    @_contained
     def packet_from_peer(self, packet: bytes, start: int, now: float) -> None:
         """A GRE packet of this call; its GRE header begins at ``start``."""
-        channel = self._channel
-        for frame in channel.receive_packet(packet, start, now):
+        try:
+            channel = self._channel
+            frame = channel.receive_next(packet, start, now)
+            if frame is None:
+                for frame in channel.receive_packet(packet, start, now):
+                    self._frame_arrived(frame, now)
+                if channel.next_deadline() < self._wake_at:
+                    self._wait(now)
+                return
             self._frame_arrived(frame, now)
-        if channel.next_deadline() < self._wake_at:
-            self._wait(now)
+            if channel.ack_deadline < self._wake_at:
+                self._wait(now)
+        except Exception as error:  # noqa: BLE001 - a bug in one call must not end the reader of all
+            self._broken(error)
 
-    @_contained
     def packet_from_network(self, packet: bytes, now: float) -> None:
         """An inner packet of our network for the peer."""
-        counters = self.counters
-        network = self._network
-        if network is None:
-            counters.no_network += 1
-            return
-        length = ipv4_length(packet)
-        if not length:
-            counters.malformed += 1
-            return
-        if length > network.mtu:
-            self._too_big(packet[:length], network, now)
-        else:
-            self._send_ip(packet[:length], network, now)
+        try:
+            network = self._network
+            if network is None:
+                self.counters.no_network += 1
+                return
+            length = ipv4_length(packet)
+            if not length:
+                self.counters.malformed += 1
+                return
+            if length != len(packet):
+                packet = packet[:length]
+            if length > network.mtu:
+                self._too_big(packet, network, now)
+            else:
+                self._send_ip(packet, network, now)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._broken(error)
 
-    @_contained
     def wake(self, now: float) -> None:
         """A timer of this call rings."""
-        if now >= self._wake_at and not self._closed:
-            self._wake_at = inf
-            self._wait(now)
+        try:
+            if now >= self._wake_at and not self._closed:
+                self._wake_at = inf
+                self._wait(now)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._broken(error)
 
     def fail(self, reason: str) -> None:
         """Close, and tell the owner that nothing moves any more."""
@@ -197,11 +201,23 @@ class GreCallPath:
             self.close()
             self._owner.path_failed(reason)
 
+    def _broken(self, error: Exception) -> None:
+        """Something went wrong on one of the ways in: it is this call's problem and nobody else's."""
+        _log.exception("data path error", call_id=self.endpoint.call_id, peer=str(self.endpoint.peer))
+        self.fail(f"an error inside the data path: {error!r}")
+
     # From the peer.
 
     def _frame_arrived(self, frame: bytes, now: float) -> None:
         """One PPP frame, whose address and control (RFC 1661 §6.6) and protocol (§6.5) fields may be compressed."""
         if self._closed or not frame:
+            return
+        first = frame[0]
+        if first == ENCRYPTED:  # this and the next: compressed, as nearly always
+            self._encrypted_arrived(frame, 1, now)
+            return
+        if first == IPV4:
+            self._ip_arrived(frame[1:], False, now)
             return
         position = 2 if frame[:2] == ADDRESS_AND_CONTROL else 0
         if len(frame) < position + 2:
@@ -214,18 +230,19 @@ class GreCallPath:
             protocol = protocol << 8 | frame[position + 1]
             position += 2
         if protocol == ENCRYPTED:
-            self._encrypted_arrived(frame[position:], now)
+            self._encrypted_arrived(frame, position, now)
         elif protocol == IPV4:
             self._ip_arrived(frame[position:], False, now)
         else:
             self._owner.frame_arrived(protocol.to_bytes(2, "big") + frame[position:], False)
 
-    def _encrypted_arrived(self, data: bytes, now: float) -> None:
+    def _encrypted_arrived(self, frame: bytes, position: int, now: float) -> None:
+        """The information field of ``frame`` begins at ``position``."""
         decryptor = self._decryptor
         if decryptor is None:
             self.counters.undecryptable += 1
             return
-        datagram = decryptor.decrypt(data)
+        datagram = decryptor.decrypt(frame, position)
         if datagram is None or len(datagram) < 2:
             self.counters.undecryptable += 1
             if decryptor.reset_needed:
@@ -251,19 +268,23 @@ class GreCallPath:
         if not encrypted and network.encryption_required:
             counters.clear_text += 1
             return
-        length = ipv4_length(packet)
-        if not length:
+        if len(packet) < 20:
             counters.malformed += 1
             return
-        if packet[12:16] != network.source and not network.may_come_from(packet[12:16]):
+        head, length, protocol, source = _IP_HEADER.unpack_from(packet)
+        if head != _NO_OPTIONS or length != len(packet):
+            length = ipv4_length(packet)
+            if not length:
+                counters.malformed += 1
+                return
+            packet = packet[:length]
+        if source != network.source and not network.may_come_from(source):
             counters.foreign_source += 1
             return
-        if length != len(packet):
-            packet = packet[:length]
-        if packet[9] == TCP and network.clamp_mss:
+        if protocol == TCP and network.clamp_mss:
             packet = clamp_mss(packet, network.mtu)
         try:
-            self._ports.deliver(packet)
+            self._deliver(packet)
         except OSError:
             counters.send_failed += 1
             return
@@ -280,16 +301,20 @@ class GreCallPath:
         encryptor = self._encryptor
         if encryptor is not None:
             # The protocol field inside is never compressed: no more is agreed on than that of the frame outside.
-            frame = network.encrypted_prefix + encryptor.encrypt(_IPV4_FIELD + packet)
+            frame = encryptor.encrypt(_IPV4_FIELD + packet, network.encrypted_prefix)
         elif network.encryption_required:
             counters.clear_text += 1
             return
         else:
             frame = network.plain_prefix + packet
-        if self._send(frame):
-            counters.packets_out += 1
-            counters.bytes_out += len(packet)
-            counters.last_sent = now
+        try:
+            self._send_gre(self._channel.data_packet(frame))
+        except OSError:
+            counters.send_failed += 1
+            return
+        counters.packets_out += 1
+        counters.bytes_out += len(packet)
+        counters.last_sent = now
 
     def _too_big(self, packet: bytes, network: OpenNetwork, now: float) -> None:
         """A packet over the call's MTU: in fragments where it allows them, else told to its sender (RFC 1191 §4)."""
@@ -305,21 +330,16 @@ class GreCallPath:
             except OSError:
                 self.counters.send_failed += 1
 
-    def _send(self, frame: bytes) -> bool:
-        return self._transmit(self._channel.data_packet(frame))
-
-    def _transmit(self, packet: bytes) -> bool:
+    def _transmit(self, packet: bytes) -> None:
         """Send a GRE packet. What the kernel does not take is lost like any packet; only the counter knows.
 
         A full queue, a firewall's EPERM and ICMP errors all pass, and GRE is no reason to end a call: its owner's
         echoes notice when nothing gets through.
         """
         try:
-            self._ports.send_gre(packet)
+            self._send_gre(packet)
         except OSError:
             self.counters.send_failed += 1
-            return False
-        return True
 
     # Timers.
 

@@ -47,8 +47,8 @@ class MemoryCallPath(GreCallPath):
         self.on_delivered: Callable[[bytes], None] | None = None
         ports = Ports(
             send_gre=partial(data_path.send, self),
-            deliver=self._deliver,
-            report=self._deliver,
+            deliver=self._keep,
+            report=self._keep,
             call_at=data_path.timers.call_at,
             network_changed=lambda path, parameters: None,
             closed=data_path.forget,
@@ -59,7 +59,7 @@ class MemoryCallPath(GreCallPath):
         """An inner packet from our network for the peer."""
         self.packet_from_network(packet, trio.current_time())
 
-    def _deliver(self, packet: bytes) -> None:
+    def _keep(self, packet: bytes) -> None:
         self.delivered.append(packet)
         if self.on_delivered is not None:
             self.on_delivered(packet)

@@ -80,10 +80,12 @@ class GreCounters(Protocol):
 
 
 class GreChannel:
-    """One call's enhanced GRE, both directions. ``now`` is in seconds, on any clock that does not go back."""
+    """One call's enhanced GRE, both directions. ``now`` is in seconds, on any clock that does not go back.
+
+    ``ack_deadline`` is when an acknowledgement must have been sent; infinity when none is owed.
+    """
 
     __slots__ = (
-        "_ack_deadline",
         "_ack_delay",
         "_acknowledged",
         "_call_id",
@@ -97,6 +99,7 @@ class GreChannel:
         "_suspect",
         "_unacknowledged",
         "_waiting",
+        "ack_deadline",
     )
 
     def __init__(self, peer_call_id: int, counters: GreCounters, settings: GreSettings) -> None:
@@ -113,7 +116,41 @@ class GreChannel:
         self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS)  # first number and length
         self._suspect = (-1, -1)  # the number that would confirm a jump, and what was expected before it
         self._unacknowledged = 0
-        self._ack_deadline = inf
+        self.ack_deadline = inf
+
+    def receive_next(self, packet: bytes, start: int, now: float) -> bytes | None:
+        """The payload of ``packet``, where that is what nearly all are: the next data packet, with nobody waiting.
+
+        None, and nothing has changed, where it is anything else; `receive_packet` then takes a closer look. Its GRE
+        header begins at ``start``. Never raises.
+        """
+        size = len(packet)
+        if size < start + 16:  # nothing so short is worth a shortcut
+            return None
+        kind, length, _, number, acknowledged = _HEADER_AND_ACK.unpack_from(packet, start)
+        if number != self._expected or self._waiting:
+            return None
+        if kind == _DATA:
+            begin = start + 12
+        elif kind == _DATA_AND_ACK:
+            begin = start + 16
+        else:
+            return None
+        end = begin + length
+        if end > size:
+            return None
+        if begin == start + 16 and acknowledged != self._acknowledged:
+            self._acknowledgement_arrived(acknowledged)
+        self._counters.gre_received += 1
+        self._expected = (number + 1) & _MASK
+        self._highest = number
+        owed = self._unacknowledged + 1
+        self._unacknowledged = owed
+        if owed == 1:
+            self.ack_deadline = now + self._ack_delay
+        elif owed == ACKNOWLEDGE_AFTER:
+            self.ack_deadline = now
+        return packet[begin:end]
 
     def receive_packet(self, packet: bytes, start: int, now: float) -> Sequence[bytes]:
         """The payloads that are due now that ``packet`` has come, in order; its GRE header begins at ``start``.
@@ -158,7 +195,7 @@ class GreChannel:
         self._next = (number + 1) & _MASK
         if self._unacknowledged:
             self._unacknowledged = 0
-            self._ack_deadline = inf
+            self.ack_deadline = inf
             header = _HEADER_AND_ACK.pack(_DATA_AND_ACK, len(payload), self._call_id, number, self._highest)
         else:
             header = _HEADER.pack(_DATA, len(payload), self._call_id, number)
@@ -167,8 +204,8 @@ class GreChannel:
     def next_deadline(self) -> float:
         """When `handle_timeout` is due; infinity when nothing is waiting."""
         if self._waiting:
-            return min(self._ack_deadline, self._oldest_arrival() + self._reorder_timeout)
-        return self._ack_deadline
+            return min(self.ack_deadline, self._oldest_arrival() + self._reorder_timeout)
+        return self.ack_deadline
 
     def handle_timeout(self, now: float) -> Sequence[bytes]:
         """The payloads that have waited long enough for what is missing before them."""
@@ -182,20 +219,20 @@ class GreChannel:
 
     def acknowledgement_to_send(self, now: float) -> bytes | None:
         """The packet that only acknowledges, if one is due by ``now``."""
-        if self._ack_deadline > now:
+        if self.ack_deadline > now:
             return None
         self._counters.gre_sent += 1
         self._unacknowledged = 0
-        self._ack_deadline = inf
+        self.ack_deadline = inf
         return _HEADER.pack(_ACK, 0, self._call_id, self._highest)
 
     def _owe_acknowledgement(self, now: float) -> None:
         owed = self._unacknowledged + 1
         self._unacknowledged = owed
         if owed == 1:
-            self._ack_deadline = now + self._ack_delay
+            self.ack_deadline = now + self._ack_delay
         elif owed == ACKNOWLEDGE_AFTER:
-            self._ack_deadline = now
+            self.ack_deadline = now
 
     def _acknowledgement_arrived(self, number: int) -> None:
         """The peer has ``number``; one that is older than the last, or was never sent, changes nothing."""

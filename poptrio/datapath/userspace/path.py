@@ -25,7 +25,7 @@ from poptrio.datapath.userspace.routes import KernelRoutes
 from poptrio.datapath.userspace.tun import Tun
 from poptrio.datapath.userspace.tun_repair import keep_repaired
 from poptrio.errors import LocalProtocolError
-from poptrio.protocols.gre import GreSettings, call_id_of
+from poptrio.protocols.gre import GreSettings
 
 BATCH = 64
 """Packets per wake-up: waiting for each costs three times as much, many more would make other tasks wait."""
@@ -64,7 +64,7 @@ class UserspaceDataPath:
         self.counters = DataPathCounters()
         self._settings = settings
         self._timers = Timers()
-        self._calls: dict[int, GreCallPath] = {}
+        self._calls: dict[bytes, GreCallPath] = {}  # by Call ID, as it stands in packets
         self._networks = InnerNetworks()
         self._sockets: dict[IPv4Address, GreSocket] = {}
         self._tun: Tun | None = None
@@ -93,7 +93,8 @@ class UserspaceDataPath:
 
     def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> GreCallPath:
         """Start to take GRE packets of this call. Raises OSError when there is no socket for its local address."""
-        if endpoint.call_id in self._calls:
+        call_id = endpoint.call_id.to_bytes(2, "big")
+        if call_id in self._calls:
             raise LocalProtocolError(f"Call ID {endpoint.call_id} is in use")
         gre_socket = self._sockets.get(endpoint.local) or self._sockets.get(_ANY)
         if gre_socket is None:
@@ -106,7 +107,7 @@ class UserspaceDataPath:
             network_changed=self._network_changed,
             closed=self._forget,
         )
-        path = self._calls[endpoint.call_id] = GreCallPath(endpoint, owner, ports, self._settings.gre)
+        path = self._calls[call_id] = GreCallPath(endpoint, owner, ports, self._settings.gre)
         return path
 
     def close(self) -> None:
@@ -164,16 +165,15 @@ class UserspaceDataPath:
                 counters.receive_failed += 1
                 continue
             start = (packet[0] & 15) << 2
-            call_id = call_id_of(packet, start)
-            path = calls.get(call_id)
-            if call_id < 0:
-                counters.malformed += 1
-            elif path is None:
-                counters.no_such_call += 1
-            elif packet[12:16] != path.peer:
-                counters.wrong_source += 1
-            else:
+            path = calls.get(packet[start + 6 : start + 8])
+            if path is not None and packet[12:16] == path.peer:
                 path.packet_from_peer(packet, start, now)
+            elif path is not None:
+                counters.wrong_source += 1
+            elif len(packet) < start + 8:
+                counters.malformed += 1
+            else:
+                counters.no_such_call += 1
 
     # From our network.
 
@@ -245,7 +245,7 @@ class UserspaceDataPath:
         self._gateway = self._gateway_address = None
 
     def _forget(self, path: GreCallPath) -> None:
-        del self._calls[path.endpoint.call_id]
+        del self._calls[path.endpoint.call_id.to_bytes(2, "big")]
 
     def _close_calls(self) -> None:
         for path in tuple(self._calls.values()):
