@@ -150,12 +150,11 @@ async def userspace_pair() -> AsyncIterator[Pair]:
                 (server, server_settings, AT_SERVER, SERVER_PARAMETERS),
                 (client, client_settings, AT_CLIENT, CLIENT_PARAMETERS),
             ):
-                data_path = UserspaceDataPath(settings)
+                data_path, owner = UserspaceDataPath(settings), Owner()
                 with namespace.entered():
                     await nursery.start(data_path.run)
                     inject, receiver = stack.enter_context(kernel_network("poptrio0"))
-                owner = Owner()
-                path = data_path.open_call(endpoint, owner)
+                    path = data_path.open_call(endpoint, owner)
                 ends.append(End(data_path, owner, path, parameters, inject, receiver))
             yield Pair(*ends)
             nursery.cancel_scope.cancel()

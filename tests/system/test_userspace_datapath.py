@@ -116,7 +116,8 @@ async def start(nursery, namespace, settings, endpoint) -> Host:
     data_path, owner = UserspaceDataPath(settings), Owner()
     with namespace.entered():
         await nursery.start(data_path.run)
-    return Host(namespace, data_path, owner, data_path.open_call(endpoint, owner))
+        path = data_path.open_call(endpoint, owner)
+    return Host(namespace, data_path, owner, path)
 
 
 SERVER_SETTINGS = UserspaceSettings(
