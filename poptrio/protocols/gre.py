@@ -18,7 +18,6 @@ acknowledge, for peers that obey theirs: with the next data packet, alone after 
 `ACKNOWLEDGE_AFTER` packets are waiting for it.
 """
 
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -113,7 +112,7 @@ class GreChannel:
         self._expected = 0
         self._highest = -1  # the highest number that has arrived; -1: none yet
         self._waiting: dict[int, tuple[bytes, float]] = {}  # payload and arrival by number, in order of arrival
-        self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS)  # first number and length
+        self._gaps: list[tuple[int, int]] = []  # first number and length; the oldest first
         self._suspect = (-1, -1)  # the number that would confirm a jump, and what was expected before it
         self._unacknowledged = 0
         self.ack_deadline = inf
@@ -247,7 +246,7 @@ class GreChannel:
         if self._highest < 0 < number <= MAX_JUMP:
             # The peer counts from 1, or at least nobody waits for a 0 that may not exist.
             self._expected = 1
-            self._gaps.append((0, 1))
+            self._remember_gap(0, 1)
         distance = (number - self._expected) & _MASK
         if distance >= _HALF:
             if any((number - first) & _MASK < length for first, length in self._gaps):
@@ -302,7 +301,12 @@ class GreChannel:
 
     def _give_up(self, first: int, count: int) -> None:
         self._counters.lost += count
-        self._gaps.append((first & _MASK, count))
+        self._remember_gap(first & _MASK, count)
+
+    def _remember_gap(self, first: int, count: int) -> None:
+        self._gaps.append((first, count))
+        if len(self._gaps) > _GAPS:
+            del self._gaps[0]
 
     def _oldest_arrival(self) -> float:
         return next(iter(self._waiting.values()))[1]

@@ -35,29 +35,31 @@ class ControlStream:
         self._write_lock = trio.Lock()
         self._writes: set[trio.CancelScope] = set()
         self._writable = True
-        self._reading = trio.CancelScope()
-        self._waiting = trio.CancelScope()
+        self._reading = trio.CancelScope()  # its deadline is that of the control connection
 
     async def read(self) -> None:
-        """Read, and keep the deadlines, until the connection is over."""
-        with self._reading:
-            while self.ended is None:
-                await self._read_once()
+        """Read, and keep the deadlines, until the connection is over. Whoever was cancelled may call it again."""
+        while self.ended is None:
+            with trio.CancelScope(deadline=self._next_deadline()) as self._reading:
+                while self.ended is None:
+                    await self._read_once()
+            if self._reading.cancelled_caught and self.ended is None:
+                self._control.handle_timeout(trio.current_time())
+                await self._settle()
 
     async def _read_once(self) -> None:
-        data: bytes | bytearray | None = None
-        with trio.CancelScope(deadline=self._next_deadline()) as self._waiting:
-            try:
-                data = await self._stream.receive_some(READ_SIZE)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                data = b""
-        now = trio.current_time()
-        if data is None:
-            self._control.handle_timeout(now)
-        elif data:
-            self._control.receive_data(bytes(data), now)
+        try:
+            data = await self._stream.receive_some(READ_SIZE)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            data = b""
+        if data:
+            self._control.receive_data(bytes(data), trio.current_time())
         else:
-            self._control.receive_eof(now)
+            self._control.receive_eof(trio.current_time())
+        await self._settle()
+
+    async def _settle(self) -> None:
+        """Tell what has happened, and send what follows from it."""
         while (event := self._control.next_event()) is not None:
             if isinstance(event, ConnectionEnded):
                 self.ended = event
@@ -70,8 +72,10 @@ class ControlStream:
         Shielded, because a message cut in half would end all calls of the connection; bounded, because a peer that
         does not read must not hold anything.
         """
-        self._waiting.deadline = self._next_deadline()
-        if not self._writable:
+        deadline = self._next_deadline()
+        if deadline != self._reading.deadline:
+            self._reading.deadline = deadline
+        if not self._writable or not (self._control.wants_to_send or self._write_lock.locked()):
             return
         with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
             self._writes.add(scope)

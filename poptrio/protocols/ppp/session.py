@@ -13,7 +13,6 @@ Frames go in by `receive_frame`, out by `frames_to_send`; `next_event` says what
 """
 
 import math
-from collections import deque
 from enum import Enum, auto
 from typing import assert_never
 
@@ -56,7 +55,7 @@ class PppSession:
         self.authentication: AuthenticationProtocol | None = None
         self.network: NetworkPhase | None = None
         self._frames: list[bytes] = []
-        self._events: deque[SessionEvent] = deque()
+        self._events: list[SessionEvent] = []
         self._heard = False
         self._last_heard = -math.inf
         self._negotiations = 0
@@ -104,7 +103,7 @@ class PppSession:
 
     def next_event(self) -> SessionEvent | None:
         """What happened next, or None. After `SessionEnded` nothing follows."""
-        return self._events.popleft() if self._events else None
+        return self._events.pop(0) if self._events else None
 
     def next_deadline(self) -> float:
         """When `handle_timeout` wants to be called; infinity while nothing is waited for."""

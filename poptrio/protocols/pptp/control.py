@@ -129,7 +129,12 @@ class ControlConnection:
 
     def next_event(self) -> ControlEvent | None:
         """What the owner must know next, None when there is nothing more."""
-        return self._outbox.events.popleft() if self._outbox.events else None
+        return self._outbox.events.pop(0) if self._outbox.events else None
+
+    @property
+    def wants_to_send(self) -> bool:
+        """Whether `data_to_send` has anything."""
+        return bool(self._outbox.output)
 
     def data_to_send(self) -> bytes:
         """Everything that TCP shall send now, empty when nothing."""

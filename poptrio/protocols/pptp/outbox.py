@@ -1,6 +1,5 @@
 """What a PPTP control connection has to say: octets for TCP and events for its owner, until somebody fetches them."""
 
-from collections import deque
 from collections.abc import Callable
 
 from poptrio.protocols.pptp.events import ControlEvent
@@ -15,7 +14,7 @@ class Outbox:
     def __init__(self, trace: Callable[[str], None] | None) -> None:
         self.trace = trace
         self.output = bytearray()
-        self.events: deque[ControlEvent] = deque()
+        self.events: list[ControlEvent] = []  # short and mostly empty: a deque takes 600 octets for that
 
     def send(self, message: ControlMessage) -> None:
         """Append the message to what TCP shall send. Raises LocalProtocolError when it cannot be encoded."""
