@@ -166,6 +166,11 @@ class ClientCall:
                 step = next(step for step in Step if step not in self._passed)
             self._report(StepReport(step, False, trio.current_time() - self._line.begun, why))
 
+    def give_up(self, why: str) -> None:
+        """Fail if the call is not up yet: because GRE does not get through, if it is that, else with ``why``."""
+        if self.tunnel is None:
+            self.fail(self._gre_trouble() or why)
+
     def _end(self, why: str) -> None:
         if not self._over:
             self._over = True
@@ -255,7 +260,9 @@ class ClientCall:
         self._pass(Step.ENCRYPTION, self._encryption)
         around = next((route for route in self._settings.routes if self._line.peer in route), None)
         if around is not None:
-            self.fail(f"the route {around} holds {self._line.peer}, the server itself: the tunnel would lead into itself")
+            self.fail(
+                f"the route {around} holds {self._line.peer}, the server itself: the tunnel would lead into itself"
+            )
             return
         # A server may use one address outside and inside; a route to it would cut the tunnel off.
         ours_only = event.peer_address in (None, self._line.peer)
@@ -285,15 +292,13 @@ class ClientCall:
 
     def _gre_trouble(self) -> str | None:
         """Which way GRE packets do not get through, as far as it shows; None once LCP was up."""
-        path = self._path
+        path, peer = self._path, self._line.peer
         if path is None or Step.LCP in self._passed:
             return None
         if self._driver.heard is None:
-            return f"no GRE packet came from {self._line.peer}: protocol 47 is blocked, or a firewall lacks its PPTP helper"
+            return f"no GRE packet came from {peer}: protocol 47 is blocked, or a firewall lacks its PPTP helper"
         if not path.counters.acknowledged:
-            return (
-                f"GRE packets come from {self._line.peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
-            )
+            return f"GRE packets come from {peer}, but it acknowledges none of ours: protocol 47 is blocked outwards"
         return None
 
     def _reason(self, event: ppp.SessionEnding | ppp.SessionEnded) -> str:

@@ -44,9 +44,9 @@ class UserspaceSettings:
     """What a `UserspaceDataPath` is made with.
 
     ``listen`` are the local outer addresses; 0.0.0.0 stands for all. ``interface`` names the TUN, whose MTU in octets
-    is ``mtu``; None makes none: calls come up, and their IP packets go nowhere but to `UserspaceDataPath`'s ``deliver``. ``address`` is our inner address, and
-    ``routes`` are the inner networks of all clients (`covering_routes`); a client leaves both empty, since
-    `NetworkParameters` bring address and routes with the call.
+    is ``mtu``; None makes none: calls come up, and their IP packets go nowhere but to the ``deliver`` of
+    `UserspaceDataPath`. ``address`` is our inner address, and ``routes`` are the inner networks of all clients
+    (`covering_routes`); a client leaves both empty, since `NetworkParameters` bring address and routes with the call.
     """
 
     listen: tuple[IPv4Address, ...]
