@@ -112,7 +112,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """The third phase: inner packets of ``size`` octets. ``lost`` is what had no reply."""
+    """The third phase: inner packets of ``size`` octets. ``lost`` is what had no reply.
+
+    ``received_per_second`` counts the replies that came while requests were sent, not those after the last one.
+    """
 
     size: int
     seconds: float
