@@ -157,8 +157,9 @@ def test_fifty_calls_over_a_real_network(tmp_path: Path):
         program = client.command(sys.executable, "-m", "poptrio", "load", "192.0.2.1", "--user", "user%03d", "--json")
         with server_in(server, tmp_path) as process:
             shared = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            sources = ["--source", "198.51.100.1-10"]
             environment = os.environ | {"POPTRIO_PASSWORD": "secret"}
-            options = "--calls 50 --source 198.51.100.1-10 --packets 300 --seconds 1 --size 300".split()
+            options = ["--calls", "50", *sources, "--packets", "300", "--seconds", "1", "--size", "300"]
             done = subprocess.run([*program, *options], env=environment, timeout=60, check=False, **shared)
             assert (done.returncode, done.stderr) == (0, "")
             report = json.loads(done.stdout)
@@ -170,7 +171,7 @@ def test_fifty_calls_over_a_real_network(tmp_path: Path):
             assert (packets["received"], packets["lost"]) == (packets["sent"], 0)
 
             # One user is unknown; the others are held until we interrupt.
-            options = "--calls 100 --concurrency 10 --source 198.51.100.1-10 --hold 60".split()
+            options = ["--calls", "100", "--concurrency", "10", *sources, "--hold", "60"]
             with subprocess.Popen([*program, *options], env=environment, **shared) as running:
                 ups = (line for line in process.stderr if "call up" in line)
                 assert sum(1 for _ in itertools.islice(ups, 50 + 99)) == 50 + 99
