@@ -275,12 +275,11 @@ class Member:
         outcome: DialOutcome | None = None
         try:
             with self._connecting:
-                self._line = await self._load.connect(self._number)
+                await self._connect()
             if self._line is not None:
                 async with self._line.stream:
-                    outcome = await self._be_a_call(self._line)
-        except OSError as error:
-            self._load.failures.add(Step.TCP, str(error))
+                    if not self._connecting.cancel_called:  # not even in the moment in which it was connected
+                        outcome = await self._be_a_call(self._line)
         finally:
             self._alarm.close()
             if self.pinger is not None:
@@ -306,6 +305,12 @@ class Member:
         self._connecting.cancel()
         if self._call is not None:
             self._call.vanish()
+
+    async def _connect(self) -> None:
+        try:
+            self._line = await self._load.connect(self._number)
+        except OSError as error:
+            self._load.failures.add(Step.TCP, str(error))
 
     async def _be_a_call(self, line: Line) -> DialOutcome:
         load, number = self._load, self._number

@@ -321,3 +321,21 @@ async def test_a_second_interrupt_waits_for_no_goodbye(autojump_clock):
             report = await load.run()
         assert trio.current_time() < 7.0 + GOODBYE_WAIT
     assert report.hang_ups.calls == 100
+
+
+async def test_interrupted_in_the_moment_in_which_tcp_is_connected(autojump_clock):
+    async with memory_server(plugins=[Users()]) as memory:
+        load = load_of(memory, LoadSettings(calls=1))
+        connect = load.connect
+
+        async def connect_and_interrupt(number):
+            line = await connect(number)
+            load.interrupt()
+            return line
+
+        load.connect = connect_and_interrupt
+        report = await load.run()
+        await trio.sleep(1)
+        assert memory.leftovers() == []
+    assert report.interrupted
+    assert (report.set_ups.up, report.failures) == (0, ())
