@@ -153,14 +153,15 @@ class Load:
         watch = self._enter("setting up", lambda: (self._settled, number_of_calls))
         begun = 0
         try:
-            for begun in range(1, number_of_calls + 1):
+            for number in range(number_of_calls):
                 if rate:
-                    await trio.sleep_until(watch.begun + (begun - 1) / rate)
+                    await trio.sleep_until(watch.begun + number / rate)
                 else:
                     await self._on_their_way.acquire()
-                member = Member(self, begun - 1)
+                member = Member(self, number)
                 self._members.add(member)
                 calls.start_soon(member.run)
+                begun += 1
             await self._all_settled.wait()
         finally:
             came_up = self._durations.count

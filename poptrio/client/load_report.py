@@ -89,7 +89,8 @@ class Distribution:
 class SetUps:
     """The first phase. ``seconds`` are from the first TCP connection until the last call was up or had failed.
 
-    ``cpu`` here and in the other phases are seconds of CPU that this process took for it.
+    ``cpu`` here and in the other phases are seconds of CPU that this process took for it;
+    ``cpu_per_call`` is its share for each call that was begun.
     """
 
     begun: int
