@@ -116,7 +116,7 @@ class ClientCall:
             trio.current_time(),
             echo_identifiers(),
         )
-        self._wire = ControlStream(line.stream, self._control, self._control_event)
+        self._wire = ControlStream(line.stream, self._control, self._control_event, ticker)
         self._session = ClientSession(settings.session, settings.credentials, os.urandom)
         self._driver = PppDriver(self._session, ticker, self._ppp_event, self.fail)
         self._passed: set[Step] = set()
@@ -141,6 +141,7 @@ class ClientCall:
             self._goodbye.deadline = trio.current_time() + GOODBYE_WAIT
             with self._goodbye:
                 await self._say_goodbye()
+            self._wire.close()
             self._driver.close()
             self._reason_overdue.close()
             if self._path is not None:

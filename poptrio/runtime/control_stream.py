@@ -1,7 +1,8 @@
-"""Drives a control connection over a TCP stream: one reader, and writes that cannot be cut in half."""
+"""Drives a control connection over a TCP stream: one reader, an alarm, and writes that cannot be cut in half."""
 
 import itertools
 import math
+import os
 import secrets
 from collections.abc import Callable, Iterator
 
@@ -11,6 +12,7 @@ from poptrio.errors import CauseOfEnd
 from poptrio.protocols.pptp.control import ControlConnection
 from poptrio.protocols.pptp.events import ConnectionEnded, ControlEvent
 from poptrio.protocols.pptp.states import State
+from poptrio.runtime.ticker import Ticker
 
 READ_SIZE = 4096
 
@@ -22,30 +24,55 @@ class ControlStream:
     """A control connection and its TCP stream; ``ended`` is why it is over.
 
     ``happened`` hears every event, `ConnectionEnded` exactly once and last, and returns at once. Several tasks may
-    `flush`, which whoever asked the control connection for something must do; one task reads.
+    `flush`, which whoever asked the control connection for something must do; one task reads. Deadlines are an alarm of
+    ``ticker``, which must be running; `close` ends them.
     """
 
+    __slots__ = (
+        "_alarm",
+        "_control",
+        "_failure",
+        "_happened",
+        "_reading",
+        "_stream",
+        "_writable",
+        "_write_lock",
+        "_writes",
+        "ended",
+    )
+
     def __init__(
-        self, stream: trio.abc.Stream, control: ControlConnection, happened: Callable[[ControlEvent], None]
+        self,
+        stream: trio.abc.Stream,
+        control: ControlConnection,
+        happened: Callable[[ControlEvent], None],
+        ticker: Ticker,
     ) -> None:
         self.ended: ConnectionEnded | None = None
         self._stream = stream
         self._control = control
         self._happened = happened
-        self._write_lock = trio.Lock()
-        self._writes: set[trio.CancelScope] = set()
+        self._alarm = ticker.alarm(self._deadline_reached)
+        self._failure: Exception | None = None
+        self._write_lock: trio.Lock | None = None  # while there are slow writes, which is seldom
+        self._writes: list[trio.CancelScope] = []
         self._writable = True
-        self._reading = trio.CancelScope()  # its deadline is that of the control connection
+        self._reading = trio.CancelScope()
 
     async def read(self) -> None:
-        """Read, and keep the deadlines, until the connection is over. Whoever was cancelled may call it again."""
+        """Read until the connection is over. Whoever was cancelled may call it again."""
         while self.ended is None:
-            with trio.CancelScope(deadline=self._next_deadline()) as self._reading:
+            with trio.CancelScope() as self._reading:
+                await self.flush()
                 while self.ended is None:
                     await self._read_once()
-            if self._reading.cancelled_caught and self.ended is None:
-                self._control.handle_timeout(trio.current_time())
-                await self._settle()
+            if self._failure is not None:
+                raise self._failure
+            # Cancelled from inside, and not over: there is something to send that the alarm could not.
+
+    def close(self) -> None:
+        """No more deadlines."""
+        self._alarm.close()
 
     async def _read_once(self) -> None:
         try:
@@ -56,33 +83,48 @@ class ControlStream:
             self._control.receive_data(bytes(data), trio.current_time())
         else:
             self._control.receive_eof(trio.current_time())
-        await self._settle()
+        self._tell()
+        await self.flush()
 
-    async def _settle(self) -> None:
-        """Tell what has happened, and send what follows from it."""
+    def _deadline_reached(self, now: float) -> None:
+        """The alarm rings, in the ticker's task, which must not suffer from what is wrong here."""
+        try:
+            if self.ended is None:
+                self._control.handle_timeout(now)
+                self._tell()
+                self._send_at_once()
+        except Exception as error:  # noqa: BLE001 - raised by the reader
+            self._failure = error
+        if self._failure is not None or self.ended is not None or self._control.wants_to_send:
+            self._reading.cancel()
+        else:
+            self._alarm.set(self._next_deadline())
+
+    def _tell(self) -> None:
         while (event := self._control.next_event()) is not None:
             if isinstance(event, ConnectionEnded):
                 self.ended = event
             self._happened(event)
-        await self.flush()
 
     async def flush(self) -> None:
-        """Send what the control connection has to say, and let the reader know its new deadline.
+        """Send what the control connection has to say, and set the alarm to its new deadline.
 
-        Shielded, because a message cut in half would end all calls of the connection; bounded, because a peer that
-        does not read must not hold anything.
+        What the kernel does not take at once is shielded, because a message cut in half would end all calls of the
+        connection; and bounded, because a peer that does not read must not hold anything.
         """
-        deadline = self._next_deadline()
-        if deadline != self._reading.deadline:
-            self._reading.deadline = deadline
-        if not self._writable or not (self._control.wants_to_send or self._write_lock.locked()):
+        if self.ended is None:
+            self._alarm.set(self._next_deadline())
+        self._send_at_once()
+        if not self._writable or not (self._control.wants_to_send or self._write_lock is not None):
             return
         with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
-            self._writes.add(scope)
+            self._writes.append(scope)
             try:
                 await self._write()
             finally:
-                self._writes.discard(scope)
+                self._writes.remove(scope)
+                if not self._writes:
+                    self._write_lock = None
         if scope.cancelled_caught:
             self._give_up("the other side does not read its control connection")
 
@@ -92,7 +134,20 @@ class ControlStream:
         for scope in self._writes:
             scope.cancel()
 
+    def _send_at_once(self) -> None:
+        """Send as much as the kernel takes without waiting, which is nearly always all; nothing while others write."""
+        if not self._writable or self._write_lock is not None or not self._control.wants_to_send:
+            return
+        if isinstance(self._stream, trio.SocketStream):
+            try:
+                sent = os.write(self._stream.socket.fileno(), self._control.peek_data_to_send())
+            except OSError:
+                return  # full, or broken, which shows when it is waited for
+            self._control.data_sent(sent)
+
     async def _write(self) -> None:
+        if self._write_lock is None:
+            self._write_lock = trio.Lock()
         async with self._write_lock:
             data = self._control.data_to_send()
             if data and self._writable:
@@ -102,7 +157,7 @@ class ControlStream:
                     self._writable = False  # The reader meets the end too, after what was said before it.
 
     def _next_deadline(self) -> float:
-        """When the reader must look up: at once where our own side has ended the control connection."""
+        """When the alarm must ring: at once where our own side has ended the control connection."""
         return -math.inf if self._control.state is State.ENDED else self._control.next_deadline()
 
     def _give_up(self, why: str) -> None:

@@ -11,6 +11,12 @@ from collections.abc import Callable
 
 import trio
 
+FAR = 5.0
+"""Seconds from which on an alarm may ring a little late, so that many ring together: each time costs a wake-up."""
+
+GRID = 0.25
+"""Seconds between two of the moments at which those ring."""
+
 
 class Ticker:
     """Rings alarms in the order of their deadlines on the Trio clock; sleeps until the next one."""
@@ -59,6 +65,10 @@ class Alarm:
         """Ring at ``deadline`` instead of any earlier choice; infinity: do not ring."""
         self._deadline = deadline
         if deadline < self._entered and self._ring is not None:
+            if deadline - trio.current_time() > FAR:
+                deadline = math.ceil(deadline / GRID) * GRID
+                if deadline >= self._entered:
+                    return
             self._entered = deadline
             self._ticker.enter(deadline, self)
 

@@ -45,7 +45,7 @@ class Connection:
         self._control = ControlConnection(
             Role.SERVER, server.control_settings, trio.current_time(), echo_identifiers(), trace=trace
         )
-        self._wire = ControlStream(stream, self._control, self._happened)
+        self._wire = ControlStream(stream, self._control, self._happened, server.ticker)
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0
         self._too_fast = 0
@@ -60,6 +60,7 @@ class Connection:
                 self._end_calls(CauseOfEnd.INTERNAL_ERROR, repr(error))
                 raise
             finally:
+                self._wire.close()
                 self._end_calls(CauseOfEnd.SERVER_SHUTDOWN)  # unless they know better: the reader was cancelled
         await self._wire.flush()
         if not self._calls_seen and self._wire.ended is not None:

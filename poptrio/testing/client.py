@@ -59,7 +59,7 @@ class ScriptedClient:
         self._stream = stream
         self._line = line
         self._control = ControlConnection(Role.CLIENT, ControlSettings(), trio.current_time(), itertools.count(1))
-        self._wire = ControlStream(stream, self._control, self._happened)
+        self._wire = ControlStream(stream, self._control, self._happened, ticker)
 
     @property
     def ended(self) -> pptp.ConnectionEnded | None:
@@ -69,7 +69,10 @@ class ScriptedClient:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Hear what the server says until the control connection is over, then close TCP."""
         task_status.started()
-        await self._wire.read()
+        try:
+            await self._wire.read()
+        finally:
+            self._wire.close()
         await self._stream.aclose()
 
     # What a client does.

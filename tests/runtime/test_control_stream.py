@@ -11,23 +11,31 @@ from poptrio.protocols.pptp.codes import StopReason
 from poptrio.protocols.pptp.control import ControlConnection, ControlSettings, Role
 from poptrio.protocols.pptp.events import ConnectionEnded, ConnectionStarted
 from poptrio.runtime.control_stream import WRITE_TIMEOUT, ControlStream, echo_identifiers
+from poptrio.runtime.ticker import Ticker
 
 
 class End:
     """One end of a control connection and what it heard."""
 
-    def __init__(self, role, stream, **settings):
+    def __init__(self, role, stream, ticker, **settings):
         self.heard = []
         self.control = ControlConnection(role, ControlSettings(**settings), trio.current_time(), itertools.count())
-        self.wire = ControlStream(stream, self.control, self.heard.append)
+        self.wire = ControlStream(stream, self.control, self.heard.append, ticker)
 
     def endings(self):
         return [event for event in self.heard if isinstance(event, ConnectionEnded)]
 
 
-async def both(nursery, streams=None, **settings):
+@pytest.fixture
+def ticker(nursery):
+    ticker = Ticker()
+    nursery.start_soon(ticker.run)
+    return ticker
+
+
+async def both(nursery, ticker, streams=None, **settings):
     ours, theirs = streams or memory_stream_pair()
-    server, client = End(Role.SERVER, ours, **settings), End(Role.CLIENT, theirs)
+    server, client = End(Role.SERVER, ours, ticker, **settings), End(Role.CLIENT, theirs, ticker)
     for end in (server, client):
         nursery.start_soon(end.wire.read)
     client.control.start(trio.current_time())
@@ -37,8 +45,8 @@ async def both(nursery, streams=None, **settings):
     return server, client
 
 
-async def test_both_hear_the_end_once(nursery, autojump_clock):
-    server, client = await both(nursery)
+async def test_both_hear_the_end_once(nursery, ticker, autojump_clock):
+    server, client = await both(nursery, ticker)
     client.control.stop(StopReason.NONE, trio.current_time())
     await client.wire.flush()
     await wait_all_tasks_blocked()
@@ -46,9 +54,9 @@ async def test_both_hear_the_end_once(nursery, autojump_clock):
     assert trio.current_time() == 0
 
 
-async def test_a_stop_before_the_start_ends_the_reader_at_once(nursery, autojump_clock):
+async def test_a_stop_before_the_start_ends_the_reader_at_once(nursery, ticker, autojump_clock):
     ours, _theirs = memory_stream_pair()
-    server = End(Role.SERVER, ours)
+    server = End(Role.SERVER, ours, ticker)
     nursery.start_soon(server.wire.read)
     await wait_all_tasks_blocked()
     server.control.stop(StopReason.STOP_LOCAL_SHUTDOWN, trio.current_time())
@@ -58,9 +66,9 @@ async def test_a_stop_before_the_start_ends_the_reader_at_once(nursery, autojump
     assert trio.current_time() == 0
 
 
-async def test_a_deadline_that_comes_closer_is_kept(nursery, autojump_clock):
+async def test_a_deadline_that_comes_closer_is_kept(nursery, ticker, autojump_clock):
     ours, theirs = memory_stream_pair()
-    server = End(Role.SERVER, ours, stop_timeout=1.0)
+    server = End(Role.SERVER, ours, ticker, stop_timeout=1.0)
     nursery.start_soon(server.wire.read)
     client = ControlConnection(Role.CLIENT, ControlSettings(), 0.0, itertools.count())
     client.start(0.0)
@@ -74,9 +82,9 @@ async def test_a_deadline_that_comes_closer_is_kept(nursery, autojump_clock):
     assert len(server.endings()) == 1
 
 
-async def test_a_peer_that_does_not_read_is_given_up_and_that_once(nursery, autojump_clock):
+async def test_a_peer_that_does_not_read_is_given_up_and_that_once(nursery, ticker, autojump_clock):
     ours, _theirs = lockstep_stream_pair()  # a write waits for its reader
-    server = End(Role.SERVER, ours, start_timeout=1000.0)
+    server = End(Role.SERVER, ours, ticker, start_timeout=1000.0)
     nursery.start_soon(server.wire.read)
     server.control.receive_data(b"GET / HTTP/1.1\r\n\r\n" + bytes(200), 0.0)
     server.control._outbox.output += b"something to say"
@@ -89,9 +97,9 @@ async def test_a_peer_that_does_not_read_is_given_up_and_that_once(nursery, auto
     assert trio.current_time() == begun
 
 
-async def test_a_write_is_not_cut_by_cancellation_but_by_abandon(nursery, autojump_clock):
+async def test_a_write_is_not_cut_by_cancellation_but_by_abandon(nursery, ticker, autojump_clock):
     ours, _theirs = lockstep_stream_pair()
-    server = End(Role.SERVER, ours)
+    server = End(Role.SERVER, ours, ticker)
     server.control._outbox.output += b"something to say"
     with trio.CancelScope() as scope:
         scope.cancel()
@@ -105,8 +113,8 @@ async def test_a_write_is_not_cut_by_cancellation_but_by_abandon(nursery, autoju
         assert trio.current_time() == 2
 
 
-async def test_what_the_peer_said_before_it_closed_is_still_heard(nursery, autojump_clock):
-    server, client = await both(nursery)
+async def test_what_the_peer_said_before_it_closed_is_still_heard(nursery, ticker, autojump_clock):
+    server, client = await both(nursery, ticker)
     server.control.stop(StopReason.STOP_LOCAL_SHUTDOWN, trio.current_time())
     farewell = server.control.data_to_send()
     await server.wire._stream.send_all(farewell)
@@ -119,8 +127,8 @@ async def test_what_the_peer_said_before_it_closed_is_still_heard(nursery, autoj
 
 
 @pytest.mark.parametrize("reset", [False, True])
-async def test_eof_and_reset(reset, nursery, autojump_clock):
-    server, client = await both(nursery)
+async def test_eof_and_reset(reset, nursery, ticker, autojump_clock):
+    server, client = await both(nursery, ticker)
     if reset:
         await server.wire._stream.aclose()
     await client.wire._stream.aclose()

@@ -131,6 +131,14 @@ class ControlConnection:
         """What the owner must know next, None when there is nothing more."""
         return self._outbox.events.pop(0) if self._outbox.events else None
 
+    def peek_data_to_send(self) -> bytes:
+        """What `data_to_send` would return, which stays until `data_sent`."""
+        return bytes(self._outbox.output)
+
+    def data_sent(self, count: int) -> None:
+        """The first ``count`` octets of `peek_data_to_send` are on their way."""
+        del self._outbox.output[:count]
+
     @property
     def wants_to_send(self) -> bool:
         """Whether `data_to_send` has anything."""
@@ -138,8 +146,8 @@ class ControlConnection:
 
     def data_to_send(self) -> bytes:
         """Everything that TCP shall send now, empty when nothing."""
-        data = bytes(self._outbox.output)
-        self._outbox.output.clear()
+        data = self.peek_data_to_send()
+        self.data_sent(len(data))
         return data
 
     def next_deadline(self) -> float:
