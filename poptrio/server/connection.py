@@ -31,14 +31,16 @@ MOST_TOO_FAST = 1000
 class Connection:
     """One control connection with a client at ``peer``, on our address ``local``."""
 
-    def __init__(self, server: Shared, stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
+    def __init__(
+        self, server: Shared, stream: trio.abc.Stream, connection_id: str, peer: IPv4Address, local: IPv4Address
+    ) -> None:
         self.server = server
         self.peer = peer
         self.local = local
         self.started: events.ConnectionStarted | None = None
         self.stranger = server.registry.stranger(peer)
         self.calls: dict[int, Call] = {}
-        self._id = uuid4().hex[:16]
+        self._id = connection_id
         self._unanswered: dict[int, events.CallRequested] = {}
         self._log = log.bind(peer=str(peer))
         trace = self._trace if server.config.log.level == "debug" else None

@@ -13,6 +13,7 @@ from typing import Protocol
 
 from poptrio.calls import CallInfo
 from poptrio.config.sections import Server as ServerLimits
+from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice
 from poptrio.server.call_rate import CallRate
 
 CALL_ID_REST = 60.0
@@ -27,15 +28,15 @@ class Registered(Protocol):
 
 
 class CallIds:
-    """Hands out 16-bit Call IDs, each in the same time however few are left.
+    """Hands out 16-bit Call IDs of one slice, each in the same time however few are left.
 
     ``randomness`` is the system's unless a test says otherwise; ``in_use`` are those that calls have.
     """
 
-    def __init__(self, randomness: random.Random | None = None) -> None:
+    def __init__(self, randomness: random.Random | None = None, of: CallIdSlice = ALL_CALL_IDS) -> None:
         self.in_use: set[int] = set()
         self._random = randomness or random.SystemRandom()
-        self._free = array("H", range(1, 0x10000))
+        self._free = array("H", range(of.worker or of.workers, 0x10000, of.workers))
         self._resting: deque[tuple[float, int]] = deque()
 
     def take(self, now: float) -> int | None:

@@ -21,6 +21,7 @@ from poptrio.config import Config
 from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.server.hooks import Hooks, load_hooks
+from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import userspace_settings
@@ -52,7 +53,7 @@ async def serve(
         trio.open_nursery() as nursery,
     ):
         await nursery.start(datapath.run)
-        server = Server(config, hooks, datapath, sessions=sessions)
+        server = Server(config, LocalAuthority(config, hooks, sessions), datapath)
         async with trio.open_nursery() as calls:
             await calls.start(server.run, listeners)
             addresses = " ".join(map(str, config.server.listen))
@@ -77,7 +78,7 @@ async def serve_until_signalled(config: Config) -> None:
                     serving.cancel_scope.cancel()
             elif number == signal.SIGHUP:
                 log.info("reading files again")
-                server.hooks.reload()
+                hooks.reload()
             else:
                 log.info("stopping", signal=signal.Signals(number).name, calls=len(server.registry.calls))
                 if server.stopping:

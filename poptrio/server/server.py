@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from uuid import uuid4
 
 import structlog
 import trio
@@ -11,10 +12,9 @@ import trio
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath
 from poptrio.protocols.ppp.lcp import RandomBytes
+from poptrio.server.authority import Authority
 from poptrio.server.connection import Connection
-from poptrio.server.hooks import Hooks
 from poptrio.server.registry import CallIds
-from poptrio.server.sessions import LiveSessions
 from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.server")
@@ -29,13 +29,12 @@ class Server(Shared):
     def __init__(
         self,
         config: Config,
-        hooks: Hooks,
+        authority: Authority,
         datapath: DataPath,
         call_ids: CallIds | None = None,
         random: RandomBytes = os.urandom,
-        sessions: LiveSessions | None = None,
     ) -> None:
-        super().__init__(config, hooks, datapath, call_ids, random, sessions)
+        super().__init__(config, authority, datapath, call_ids, random)
         self.connections: set[Connection] = set()
         self._stop = trio.Event()
         self._running = trio.CancelScope()
@@ -92,21 +91,30 @@ class Server(Shared):
             peer, local = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
         except OSError:
             return  # gone before we looked
-        why = "the server is stopping" if self.stopping else self.registry.refuse_stranger(peer)
-        why = why or self.hooks.admit(peer)
-        if why is not None:
+        connection_id = uuid4().hex[:16]
+        try:
+            why = self._refuse(peer) or await self.authority.admit_connection(connection_id, peer) or self._refuse(peer)
+            if why is None:
+                await self._serve_connection(Connection(self, stream, connection_id, peer, local), stream)
+                return
             self.stats.refused += 1
             if self.log_limit.allows("connection refused"):
                 log.warning("connection refused", peer=str(peer), why=why)
             await trio.aclose_forcefully(stream)
-            return
-        connection = Connection(self, stream, peer, local)
+        finally:
+            self.authority.connection_closed(connection_id)
+
+    def _refuse(self, peer: IPv4Address) -> str | None:
+        """Why this process takes no connection from ``peer``, or None; not true for longer than until a checkpoint."""
+        return "the server is stopping" if self.stopping else self.registry.refuse_stranger(peer)
+
+    async def _serve_connection(self, connection: Connection, stream: trio.abc.Stream) -> None:
         self.connections.add(connection)
         try:
             await connection.run()
         except* Exception as errors:
             self.stats.internal_errors += 1
-            log.error("internal error", peer=str(peer), exc_info=errors)
+            log.error("internal error", peer=str(connection.peer), exc_info=errors)
         finally:
             connection.stranger.known()
             self.connections.discard(connection)

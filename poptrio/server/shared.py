@@ -1,4 +1,4 @@
-"""What all calls of one server share: plugins, data path, limits, settings, and how long a goodbye may take."""
+"""What all calls of one server share: authority, data path, limits, settings, and how long a goodbye may take."""
 
 import os
 from collections import Counter
@@ -14,12 +14,10 @@ from poptrio.errors import CauseOfEnd
 from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.ticker import Ticker
+from poptrio.server.authority import Authority
 from poptrio.server.domains import DomainRule
-from poptrio.server.hooks import Hooks
 from poptrio.server.registry import CallIds, Registry
-from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import control_settings, limit_settings, session_settings
-from poptrio.server.throttle import Throttle
 
 
 @dataclass(slots=True)
@@ -36,26 +34,22 @@ class Shared:
     """What calls and control connections know of their server; it takes no more of either when ``stopping``.
 
     ``random`` makes challenges and Magic-Numbers; like ``call_ids`` it is the system's unless a test says otherwise.
-    ``sessions`` are those that the plugins were given.
     """
 
     def __init__(
         self,
         config: Config,
-        hooks: Hooks,
+        authority: Authority,
         datapath: DataPath,
         call_ids: CallIds | None = None,
         random: RandomBytes = os.urandom,
-        sessions: LiveSessions | None = None,
     ) -> None:
         self.random = random
         self.config = config
-        self.hooks = hooks
+        self.authority = authority
         self.datapath = datapath
-        self.sessions = sessions or LiveSessions()
         self.ticker = Ticker()
         self.registry = Registry(config.server, call_ids)
-        self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
         self.domain_rule = DomainRule.configured(config.authentication)
         self.session_settings = session_settings(config)
         self.limit_settings = limit_settings(config)

@@ -46,7 +46,7 @@ async def test_nothing_leaks(autojump_clock):
         assert memory.leftovers() == []
         assert trio.lowlevel.current_statistics().tasks_living == tasks_before
         assert memory.server.stats.up == sum(memory.server.stats.ended.values()) == CALLS
-        assert not memory.server.throttle._records
+        assert not memory.authority.throttle._records
         assert not memory.server.ticker._heap
         gc.collect()
         assert len(remains) == 0
