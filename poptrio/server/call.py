@@ -10,8 +10,8 @@ from poptrio.datapath.base import CallPath, PathCounters
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
+from poptrio.server.call_counts import Stranger
 from poptrio.server.limits import CallLimits
-from poptrio.server.registry import Stranger
 from poptrio.server.sessions import SessionCall
 from poptrio.server.shared import Shared
 

@@ -73,7 +73,7 @@ class _CallTask:
             if call.cause is None:  # cancelled from outside: the server stops at once
                 call.end(CauseOfEnd.SERVER_SHUTDOWN)
             try:
-                with self._contained(), call.server.goodbye():
+                with self._contained(), call.server.goodbyes.one():
                     await self._say_goodbye()
             finally:
                 self._release()

@@ -46,7 +46,7 @@ class Server(Shared):
         """
         if self.stopping:
             self._running.cancel()
-            self.end_goodbyes()
+            self.goodbyes.end()
             for connection in self.connections:
                 connection.abandon()
         self.stopping = True

@@ -2,11 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import trio
 
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath
@@ -16,6 +12,7 @@ from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.authority import Authority
 from poptrio.server.domains import DomainRule
+from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.registry import CallIds, Registry
 from poptrio.server.settings import control_settings, limit_settings, session_settings
 
@@ -56,24 +53,5 @@ class Shared:
         self.control_settings = control_settings(config)
         self.stats = Stats()
         self.log_limit = LogLimit()
+        self.goodbyes = Goodbyes(config.server.grace)
         self.stopping = False
-        self._impatient = False
-        self._goodbyes: set[trio.CancelScope] = set()
-
-    @contextmanager
-    def goodbye(self) -> Iterator[None]:
-        """Shield a goodbye from cancellation for the grace period, or not at all once nobody wants to wait."""
-        with trio.move_on_after(self.config.server.grace, shield=True) as scope:
-            if self._impatient:
-                scope.cancel()
-            self._goodbyes.add(scope)
-            try:
-                yield
-            finally:
-                self._goodbyes.discard(scope)
-
-    def end_goodbyes(self) -> None:
-        """From now on nobody waits for a goodbye."""
-        self._impatient = True
-        for scope in tuple(self._goodbyes):
-            scope.cancel()

@@ -24,7 +24,7 @@ def leftovers(server: Server, sessions: LiveSessions, datapath: MemoryDataPath) 
         "strangers": registry._strangers,
         "strangers by address": dict(registry._strangers_of),
         "connections": list(server.connections),
-        "goodbyes": list(server._goodbyes),
+        "goodbyes": list(server.goodbyes.scopes),
         "data path calls": list(datapath.calls),
         "alarms": [when for when, _, alarm in ticker._heap if alarm._ring is not None],
         "tasks": [task.name for task in _tasks(trio.lowlevel.current_root_task()) if _is_of_a_call(task)],
