@@ -18,7 +18,7 @@ from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopR
 from poptrio.protocols.pptp.control import ControlConnection, Role
 from poptrio.runtime.control_stream import ControlStream, echo_identifiers
 from poptrio.server.call import Call
-from poptrio.server.call_rate import CALLS_PER_SECOND
+from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.call_task import run_call
 from poptrio.server.shared import Shared
 
@@ -140,7 +140,7 @@ class Connection:
     def _call_requested(self, request: events.CallRequested) -> None:
         registry, now = self.server.registry, trio.current_time()
         if registry.too_fast(self.peer, now):
-            why: str | None = f"more than {CALLS_PER_SECOND:.0f} calls a second from this address"
+            why: str | None = TOO_FAST
             self._too_fast += 1
             if self._too_fast == MOST_TOO_FAST:
                 self._control.stop(

@@ -39,6 +39,11 @@ class Server(Shared):
         self._stop = trio.Event()
         self._running = trio.CancelScope()
 
+    @property
+    def call_count(self) -> int:
+        """How many calls there are."""
+        return len(self.registry.calls)
+
     def stop(self) -> None:
         """Take no more calls, say goodbye to all, and return from `run` within the grace period.
 

@@ -1,0 +1,254 @@
+"""One worker as the parent sees it: its calls and connections, and what it says and asks.
+
+A call is counted from `messages.AdmitCall` to `messages.Ended`, or until the worker is lost. What it holds is given
+back after its last accounting record.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+
+from poptrio.calls import AddressLease
+from poptrio.decisions import Accept
+from poptrio.errors import CauseOfEnd
+from poptrio.server.call_counts import CallCounts, Stranger
+from poptrio.server.call_rate import TOO_FAST
+from poptrio.server.goodbyes import Goodbyes
+from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.session_limit import TooManySessions
+from poptrio.server.shared import Stats
+from poptrio.server.throttle import TooManyAttempts
+from poptrio.workers import messages
+from poptrio.workers.channel import Channel, Question
+from poptrio.workers.remote_call import RemoteCall
+
+log = structlog.get_logger("poptrio.workers")
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What is one for all workers. Questions to plugins, and accounting, run in ``nursery``, which outlives them."""
+
+    authority: LocalAuthority
+    counts: CallCounts
+    stats: Stats
+    goodbyes: Goodbyes
+    nursery: trio.Nursery
+
+
+class WorkerLink:
+    """The parent's end of the conversation with one worker, over ``stream``.
+
+    ``started`` hears what the worker says about its start.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        common: Common,
+        started: Callable[[messages.Ready | messages.Failed], None],
+    ) -> None:
+        self.calls: dict[str, RemoteCall] = {}
+        self._authority = common.authority
+        self._counts = common.counts
+        self._stats = common.stats
+        self._goodbyes = common.goodbyes
+        self._nursery = common.nursery
+        self._strangers: dict[str, Stranger] = {}  # by connection, also when it is a stranger's no more
+        self._channel = Channel(stream, self._told, self._asked)
+        self.tell = self._channel.tell
+        self._ears: dict[type, Callable[[Any], None]] = {
+            messages.Ready: started,
+            messages.Failed: started,
+            messages.ConnectionClosed: self._connection_closed,
+            messages.CameUp: self._came_up,
+            messages.InterimDue: self._interim_due,
+            messages.ProvedAgain: self._proved_again,
+            messages.Ending: self._ending,
+            messages.Ended: self._ended,
+            messages.Progress: self._progress,
+            messages.Counted: self._counted,
+        }
+
+    async def run(self) -> int:
+        """Serve the worker until it is gone, and return how many calls were lost with it."""
+        try:
+            await self._channel.run()
+        finally:
+            self._channel.withdraw_all()
+            lost = tuple(self.calls.values())
+            for call in lost:
+                self._lost(call)
+            for stranger in self._strangers.values():
+                stranger.known()
+        return len(lost)
+
+    # What the worker asks.
+
+    def _asked(self, question: Question) -> None:
+        match question.message:
+            case messages.AdmitConnection() as message:
+                question.answer(self._admit_connection(message))
+            case messages.AdmitCall() as message:
+                question.answer(self._admit_call(message))
+            case messages.LogIn() as message:
+                self._ask_plugins(question, message.session_id, self._log_in)
+            case messages.AllocateAddress() as message:
+                self._ask_plugins(question, message.session_id, self._allocate)
+            case _:
+                raise AssertionError(f"asked {question.message}")
+
+    def _admit_connection(self, message: messages.AdmitConnection) -> str | None:
+        why = self._counts.refuse_stranger(message.peer) or self._authority.hooks.admit(message.peer)
+        if why is None:
+            self._strangers[message.connection_id] = self._counts.stranger(message.peer)
+        return why
+
+    def _admit_call(self, message: messages.AdmitCall) -> str | None:
+        info, counts = message.info, self._counts
+        if counts.too_fast(info.peer, trio.current_time()):
+            return TOO_FAST
+        if (why := counts.refuse_call(info.peer)) is not None:
+            return why
+        strangers = [counts.stranger(info.peer)]
+        if info.connection_id in self._strangers:
+            strangers.append(self._strangers[info.connection_id])
+        call = self.calls[info.session_id] = RemoteCall(info, self.tell, strangers)
+        counts.count(call)
+        return None
+
+    def _ask_plugins(
+        self, question: Question, session_id: str, ask: Callable[[RemoteCall, Any], Awaitable[object]]
+    ) -> None:
+        call = self.calls.get(session_id)
+        if call is not None:  # else it has just been lost to an error of ours, and nobody waits
+            self._nursery.start_soon(question.answer_with, partial(self._contained, call, ask, question.message))
+
+    async def _contained(
+        self, call: RemoteCall, ask: Callable[[RemoteCall, Any], Awaitable[object]], message: object
+    ) -> object:
+        """What goes wrong here is a bug, and ends this call only; its question is withdrawn then."""
+        try:
+            return await ask(call, message)
+        except Exception as error:
+            call.log.exception("internal error")
+            call.end(CauseOfEnd.INTERNAL_ERROR, repr(error))
+            return await trio.sleep_forever()
+
+    async def _log_in(self, call: RemoteCall, message: messages.LogIn) -> object:
+        if call.accept is not None and not message.again:
+            self._begin_anew(call)
+        request = call.asked(message.request)
+        try:
+            answer = await self._authority.log_in(call, request, message.plugin, partial(self._is_known, call))
+        except TooManyAttempts as error:
+            return messages.NotAsked(error.seconds)
+        except TooManySessions as error:
+            return messages.NoPlace(str(error))
+        if isinstance(answer.decision, Accept) and call.accept is None:
+            call.accept = answer.decision
+            call.known()
+        return messages.LoggedIn(call.answered(answer))
+
+    def _begin_anew(self, call: RemoteCall) -> None:
+        """The client was negotiating again when it was accepted, and has not heard of it: it is nobody yet."""
+        if call.lease is not None:
+            call.lease.release()
+        self._authority.sessions.withdraw(call)
+        call.lease = call.accept = None
+
+    async def _allocate(self, call: RemoteCall, message: messages.AllocateAddress) -> object:
+        answer = await self._authority.allocate_address(call, message.wish)
+        if not isinstance(answer, AddressLease):
+            return messages.NotLeased(str(answer))
+        if not self._is_known(call):
+            answer.release()
+        else:
+            call.lease = answer
+        return messages.Leased(answer.address, answer.owner)
+
+    def _is_known(self, call: RemoteCall) -> bool:
+        """Whether the call has not ended."""
+        return call.info.session_id in self.calls
+
+    # What the worker says.
+
+    def _told(self, message: object) -> None:
+        self._ears[type(message)](message)
+
+    def _connection_closed(self, message: messages.ConnectionClosed) -> None:
+        if (stranger := self._strangers.pop(message.connection_id, None)) is not None:
+            stranger.known()
+
+    def _came_up(self, message: messages.CameUp) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.up_since = trio.current_time()
+            call.authentication, call.encryption = message.authentication, message.encryption
+            self._stats.up += 1
+            self._authority.came_up(call)
+            call.network_is_up.set()
+            self._nursery.start_soon(self._account, call)
+
+    def _interim_due(self, message: messages.InterimDue) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.moved(message.traffic)
+            if call.accounting is not None:
+                call.accounting.interim_due()
+
+    def _proved_again(self, message: messages.ProvedAgain) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.proved_again(message.accept)
+
+    def _ending(self, message: messages.Ending) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.cause = message.cause
+
+    def _ended(self, message: messages.Ended) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.cause, call.encryption = message.cause, message.encryption
+            call.moved(message.traffic)
+            self._over(call)
+
+    def _progress(self, message: messages.Progress) -> None:
+        for session_id, traffic in message.traffic:
+            if (call := self.calls.get(session_id)) is not None:
+                call.moved(traffic)
+
+    def _counted(self, message: messages.Counted) -> None:
+        self._stats.refused += message.refused
+        self._stats.internal_errors += message.internal_errors
+
+    # The end of calls.
+
+    def _lost(self, call: RemoteCall) -> None:
+        call.cause = call.cause or CauseOfEnd.WORKER_LOST
+        self._over(call)
+        call.log_end()
+
+    def _over(self, call: RemoteCall) -> None:
+        """The call counts no more; with its last record, or now if there is none, it gives back what it has."""
+        assert call.cause is not None
+        del self.calls[call.info.session_id]
+        self._counts.uncount(call)
+        self._stats.ended[call.cause] += 1
+        call.known()
+        if call.up_since is None:
+            self._authority.leave(call)
+        else:
+            call.ended.cancel()
+
+    async def _account(self, call: RemoteCall) -> None:
+        accounting = call.accounting = self._authority.accounting(call)
+        try:
+            with call.ended:
+                await accounting.run()
+        finally:
+            try:
+                with self._goodbyes.one():
+                    await accounting.stop()
+            finally:
+                self._authority.leave(call)
