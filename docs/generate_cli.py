@@ -13,7 +13,7 @@ from typing import Any
 import typer
 
 from poptrio.cli import app
-from poptrio.cli.dial import PASSWORD_VARIABLE
+from poptrio.cli.calling import PASSWORD_VARIABLE
 from poptrio.client.steps import Step
 
 REFERENCE = Path(__file__).resolve().parent / "reference" / "cli.md"

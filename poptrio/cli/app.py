@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from poptrio import __version__
-from poptrio.cli import check, dial, plugins, run, secrets
+from poptrio.cli import check, dial, load, plugins, run, secrets
 
 app = typer.Typer(
     name="poptrio",
@@ -18,6 +18,7 @@ app.command()(run.run)
 app.command()(check.check)
 app.command()(plugins.plugins)
 app.command()(dial.dial)
+app.command()(load.load)
 app.add_typer(secrets.app)
 
 

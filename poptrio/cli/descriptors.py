@@ -12,7 +12,8 @@ from poptrio.config import Config
 RESERVE = 100
 """Descriptors that are no control connections: raw sockets, TUN, netlink, files and connections of plugins."""
 
-REMEDY = "raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; containers: --ulimit nofile=), or lower max_calls"
+HIGHER_LIMIT = "raise the hard limit (ulimit -Hn; systemd: LimitNOFILE=; containers: --ulimit nofile=)"
+REMEDY = f"{HIGHER_LIMIT}, or lower max_calls"
 """What to do when they are not enough."""
 
 log = structlog.get_logger("poptrio.server")

@@ -11,28 +11,33 @@ import typer
 from rich.console import Console
 from rich.markup import escape as plain
 
+from poptrio.cli.calling import (
+    Auth,
+    Bits,
+    Encryption,
+    Mode,
+    Mtu,
+    Password,
+    Server,
+    auth_protocols,
+    encryption_policy,
+    host_and_port,
+    the_password,
+)
 from poptrio.cli.common import ExitCode, Json, print_json
 from poptrio.client.dial import HUNG_UP, DialSettings, Tunnel
 from poptrio.client.dial import dial as make_call
 from poptrio.client.steps import DialOutcome, StepReport
-from poptrio.config.values import PPTP_PORT, interface_name
+from poptrio.config.values import interface_name
 from poptrio.observe.log import configure, escape
 from poptrio.protocols.ppp.authenticator import Credentials
-from poptrio.protocols.ppp.ccp import EncryptionPolicy
-from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
 
-PASSWORD_VARIABLE = "POPTRIO_PASSWORD"
 NEW_PASSWORD_VARIABLE = "POPTRIO_NEW_PASSWORD"
 LONGEST_PASSWORD = 256  # characters of a new one (RFC 2759 §8.9)
 SECONDS_FOR_PROBE = 20.0
 
-Server = Annotated[str, typer.Argument(metavar="SERVER", help="Name or address, with :PORT where it is not 1723.")]
 User = Annotated[str, typer.Option("--user", help="User name as it is sent, DOMAIN\\user allowed.")]
-Password = Annotated[
-    str | None,
-    typer.Option("--password", help=f"Password; better in {PASSWORD_VARIABLE}, which other users cannot see."),
-]
 NewPassword = Annotated[
     str | None,
     typer.Option("--new-password", help=f"Change an expired password to this one; better in {NEW_PASSWORD_VARIABLE}."),
@@ -42,13 +47,6 @@ Code = Annotated[
     typer.Option("--code", help="Another password, where the server lets us try again: a one-time code; repeatable."),
 ]
 Probe = Annotated[bool, typer.Option("--probe", help="Hang up when all steps have passed; exit code 0 or 1.")]
-Auth = Annotated[
-    str, typer.Option("--authentication", help="Protocols that we are ready for, best first, separated by commas.")
-]
-Encryption = Annotated[str, typer.Option("--encryption", help="require, prefer or refuse.")]
-Bits = Annotated[str, typer.Option("--bits", help="MPPE key lengths, separated by commas: 128, 56, 40.")]
-Mode = Annotated[str, typer.Option("--mode", help="MPPE mode: any, stateless or stateful.")]
-Mtu = Annotated[int, typer.Option("--mtu", min=576, max=1500, help="Largest packet in the tunnel, in octets.")]
 Route = Annotated[list[str] | None, typer.Option("--route", help="Network to lead into the tunnel; repeatable.")]
 Interface = Annotated[str, typer.Option("--interface", help="Name of the TUN.")]
 
@@ -70,23 +68,20 @@ def dial(
     as_json: Json = False,
 ) -> None:
     """Call a PPTP server and show each step; stay until Ctrl-C, or hang up at once with --probe."""
-    if password is None:
-        password = os.environ.get(PASSWORD_VARIABLE)
-    if password is None:
-        raise typer.BadParameter(f"give --password or set {PASSWORD_VARIABLE}")
+    password = the_password(password)
     if new_password is None:
         new_password = os.environ.get(NEW_PASSWORD_VARIABLE)
     if new_password is not None and len(new_password.encode("utf-16-le", "surrogatepass")) > 2 * LONGEST_PASSWORD:
         raise typer.BadParameter(f"--new-password: at most {LONGEST_PASSWORD} characters")
-    host, port = _host_and_port(server)
+    host, port = host_and_port(server)
     settings = DialSettings(
         host=host,
         port=port,
         credentials=Credentials(user, password, tuple(code or ()), new_password),
         session=SessionSettings(
             mru=mtu,
-            authentication=_protocols(authentication),
-            encryption=_policy(encryption, bits, mode),
+            authentication=auth_protocols(authentication),
+            encryption=encryption_policy(encryption, bits, mode),
             establish_timeout=SECONDS_FOR_PROBE,
         ),
         interface=None if probe else _interface(interface),
@@ -174,46 +169,11 @@ def _as_json(reports: list[StepReport], outcome: DialOutcome) -> dict[str, objec
     return {"reached": outcome.reached, "failed_step": failed, "why": outcome.why, "steps": steps}
 
 
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.partition(":")
-    if ":" in port or text.startswith("["):
-        raise typer.BadParameter(f"{text!r} looks like an IPv6 address, and PPTP runs over IPv4 only")
-    if not colon:
-        port = str(PPTP_PORT)
-    if not host or any(map(str.isspace, host)):
-        raise typer.BadParameter(f"{text!r} is not HOST or HOST:PORT")
-    if not (port.isascii() and port.isdecimal() and 0 < int(port) < 65536):
-        raise typer.BadParameter(f"{text!r} has no TCP port from 1 to 65535 after the colon")
-    return host, int(port)
-
-
 def _interface(name: str) -> str:
     try:
         return interface_name(name)
     except ValueError as error:
         raise typer.BadParameter(f"--interface: {error}") from error
-
-
-def _protocols(text: str) -> tuple[AuthProtocol, ...]:
-    known = {protocol.label: protocol for protocol in AuthProtocol}
-    names = [name.strip() for name in text.split(",")]
-    for name in names:
-        if name not in known:
-            raise typer.BadParameter(f"{name!r} is none of {', '.join(known)}")
-    return tuple(known[name] for name in names)
-
-
-def _policy(encryption: str, bits: str, mode: str) -> EncryptionPolicy:
-    lengths = {"128": 128, "56": 56, "40": 40}
-    try:
-        chosen = tuple(lengths[length.strip()] for length in bits.split(","))
-    except KeyError as error:
-        raise typer.BadParameter(f"{error.args[0]!r} is none of 128, 56, 40") from error
-    match encryption, mode:
-        case ("require" | "prefer" | "refuse") as policy, ("any" | "stateless" | "stateful") as way:
-            return EncryptionPolicy(policy, chosen, way)
-        case _:
-            raise typer.BadParameter("--encryption is require, prefer or refuse; --mode is any, stateless or stateful")
 
 
 def _routes(texts: list[str], host: str) -> tuple[IPv4Network, ...]:

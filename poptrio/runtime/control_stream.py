@@ -39,8 +39,8 @@ class ControlStream:
         self._waiting = trio.CancelScope()
 
     async def read(self) -> None:
-        """Read, and keep the deadlines, until the connection is over."""
-        with self._reading:
+        """Read, and keep the deadlines, until the connection is over. Whoever was cancelled may call it again."""
+        with trio.CancelScope() as self._reading:
             while self.ended is None:
                 await self._read_once()
 

@@ -9,8 +9,10 @@ from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair
 
 from poptrio.calls import AddressLease
-from poptrio.client.dial import GOODBYE_WAIT, INTERRUPTED, Caller, DialSettings, dial
+from poptrio.client.call import GOODBYE_WAIT, INTERRUPTED
+from poptrio.client.dial import DialSettings, dial, hold_call
 from poptrio.client.steps import DialOutcome, Step
+from poptrio.client.tcp import Line
 from poptrio.datapath.memory import MemoryNetwork
 from poptrio.decisions import Reject
 from poptrio.errors import NoAddress
@@ -52,16 +54,9 @@ def settings(password="correct horse", **session):
     )
 
 
-def caller(stream, datapath, report, dial_settings):
-    return Caller(
-        dial_settings,
-        report.append,
-        stream,
-        datapath,
-        local=CLIENT_ADDRESS,
-        peer=SERVER_ADDRESS,
-        begun=trio.current_time(),
-    )
+async def hold_over(stream, datapath, report, dial_settings, hold, stop=None):
+    line = Line(stream, CLIENT_ADDRESS, SERVER_ADDRESS, 1723, trio.current_time())
+    return await hold_call(dial_settings, report.append, line, datapath, hold, stop)
 
 
 async def dial_in_memory(memory, report, hold=None, **kwargs):
@@ -69,7 +64,7 @@ async def dial_in_memory(memory, report, hold=None, **kwargs):
     ours, theirs = memory_stream_pair()
     await memory._listener.connected.send(MemoryLine(theirs, CLIENT_ADDRESS, SERVER_ADDRESS))
     async with ours:
-        return await caller(ours, memory.network.client(), report, settings(**kwargs)).run(hold)
+        return await hold_over(ours, memory.network.client(), report, settings(**kwargs), hold)
 
 
 class Blocked:
@@ -259,7 +254,7 @@ async def test_a_route_that_the_kernel_refuses_fails_once_and_hangs_up(report, a
         await memory._listener.connected.send(MemoryLine(theirs, CLIENT_ADDRESS, SERVER_ADDRESS))
         async with ours:
             datapath = RefusingPath(memory.network.client())
-            outcome = await caller(ours, datapath, report, settings()).run(stay)
+            outcome = await hold_over(ours, datapath, report, settings(), stay)
         assert outcome == DialOutcome(False, "poptrio-dial: route 10.90.0.1/32 was refused")
         assert report.failure().step is Step.ADDRESSES
         assert report.passed() == list(Step)[:-1]
@@ -273,7 +268,7 @@ async def test_a_route_around_the_server_is_refused(report, autojump_clock):
         await memory._listener.connected.send(MemoryLine(theirs, CLIENT_ADDRESS, SERVER_ADDRESS))
         around = replace(settings(), routes=(IPv4Network("192.0.2.0/24"),))
         async with ours:
-            outcome = await caller(ours, memory.network.client(), report, around).run(stay)
+            outcome = await hold_over(ours, memory.network.client(), report, around, stay)
         assert not outcome.reached
         assert report.failure().step is Step.ADDRESSES
         assert "the route 192.0.2.0/24 holds 192.0.2.1, the server itself" in outcome.why
@@ -298,7 +293,7 @@ async def test_it_hangs_up_when_it_is_told_to(after, outcome, report, log_of_end
                 await trio.sleep(after)
                 stop.set()
 
-            ended = await caller(ours, memory.network.client(), report, settings()).run(stay, stop)
+            ended = await hold_over(ours, memory.network.client(), report, settings(), stay, stop)
         assert (ended.reached, ended.why) == outcome
         assert all(step.passed for step in report)
         assert trio.current_time() <= after + GOODBYE_WAIT
@@ -390,7 +385,7 @@ async def scripted(report, *answers, close=False, dial_settings=None):
 
     async with trio.open_nursery() as nursery, ours:
         nursery.start_soon(serve)
-        return await caller(ours, MemoryNetwork().client(), report, dial_settings or settings()).run(None)
+        return await hold_over(ours, MemoryNetwork().client(), report, dial_settings or settings(), None)
 
 
 def start_reply(**changes):

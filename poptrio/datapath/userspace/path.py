@@ -51,10 +51,10 @@ class UserspaceSettings:
     """What a `UserspaceDataPath` is made with.
 
     ``listen`` are the local outer addresses; 0.0.0.0 stands for all. ``interface`` names the TUN, whose MTU in octets
-    is ``mtu``; None makes none: calls come up, and their IP packets go nowhere. ``address`` is our inner address, and
-    ``routes`` are the inner networks of all clients (`covering_routes`); a client leaves both empty, since
-    `NetworkParameters` bring address and routes with the call. Of several processes that share addresses and routes,
-    each has its own ``call_ids``.
+    is ``mtu``; None makes none: calls come up, and their IP packets go nowhere but to the ``deliver`` of
+    `UserspaceDataPath`. ``address`` is our inner address, and ``routes`` are the inner networks of all clients
+    (`covering_routes`); a client leaves both empty, since `NetworkParameters` bring address and routes with the call.
+    Of several processes that share addresses and routes, each has its own ``call_ids``.
     """
 
     listen: tuple[IPv4Address, ...]
@@ -67,9 +67,12 @@ class UserspaceSettings:
 
 
 class UserspaceDataPath:
-    """A `DataPath` of raw sockets and a TUN. `run` opens them; calls can be opened once it has reported started."""
+    """A `DataPath` of raw sockets and a TUN. `run` opens them; calls can be opened once it has reported started.
 
-    def __init__(self, settings: UserspaceSettings) -> None:
+    Without a TUN, ``deliver`` takes the inner packets that arrive; it returns at once, and may raise OSError only.
+    """
+
+    def __init__(self, settings: UserspaceSettings, deliver: Callable[[bytes], object] | None = None) -> None:
         self.counters = DataPathCounters()
         self._settings = settings
         self._timers = Timers()
@@ -77,7 +80,7 @@ class UserspaceDataPath:
         self._networks = InnerNetworks()
         self._sockets: dict[IPv4Address, GreSocket] = {}
         self._tun: Tun | None = None
-        self._to_tun: Callable[[bytes], object] = _discard
+        self._to_tun: Callable[[bytes], object] = deliver or _discard
         self._report: Callable[[bytes], object] = _discard
         self._gateway: GreCallPath | None = None  # the client role: where everything else goes
         self._gateway_address: IPv4Address | None = None
