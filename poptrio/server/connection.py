@@ -40,7 +40,7 @@ class Connection:
         self.started: events.ConnectionStarted | None = None
         self.stranger = server.registry.stranger(peer)
         self.calls: dict[int, Call] = {}
-        self._id = connection_id
+        self.id = connection_id
         self._unanswered: dict[int, events.CallRequested] = {}
         self._log = log.bind(peer=str(peer))
         trace = self._trace if server.config.log.level == "debug" else None
@@ -78,6 +78,11 @@ class Connection:
         if self._wire.ended is None:
             self._control.stop(StopReason.STOP_LOCAL_SHUTDOWN, trio.current_time())
             await self._wire.flush()
+
+    def cancel(self) -> None:
+        """End the connection, and its calls, without a word."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def abandon(self) -> None:
         """The server stops at once: wait for nothing that is being written."""
@@ -183,7 +188,7 @@ class Connection:
             vendor=started.vendor_name if started else "",
             firmware=started.firmware_revision if started else 0,
             phone_number=request.phone_number,
-            connection_id=self._id,
+            connection_id=self.id,
         )
 
     def _end_calls(self, cause: CauseOfEnd, detail: str = "") -> None:

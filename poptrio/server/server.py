@@ -102,12 +102,22 @@ class Server(Shared):
             if why is None:
                 await self._serve_connection(Connection(self, stream, connection_id, peer, local), stream)
                 return
-            self.stats.refused += 1
-            if self.log_limit.allows("connection refused"):
-                log.warning("connection refused", peer=str(peer), why=why)
+            self._log_refusal(peer, why)
             await trio.aclose_forcefully(stream)
         finally:
             self.authority.connection_closed(connection_id)
+
+    def close_connection(self, connection_id: str, why: str) -> None:
+        """Refuse a connection that was taken, if it still exists."""
+        for connection in self.connections:
+            if connection.id == connection_id:
+                self._log_refusal(connection.peer, why)
+                connection.cancel()
+
+    def _log_refusal(self, peer: IPv4Address, why: str) -> None:
+        self.stats.refused += 1
+        if self.log_limit.allows("connection refused"):
+            log.warning("connection refused", peer=str(peer), why=why)
 
     def _refuse(self, peer: IPv4Address) -> str | None:
         """Why this process takes no connection from ``peer``, or None; not true for longer than until a checkpoint."""

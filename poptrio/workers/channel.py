@@ -6,8 +6,9 @@ anybody else.
 """
 
 import itertools
+import math
 import pickle
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 from struct import Struct
 from typing import Any
@@ -15,6 +16,9 @@ from typing import Any
 import trio
 
 READ_SIZE = 1 << 18
+
+LATER = 0.005
+"""Seconds that a message may wait for others: being woken costs both processes more than ten messages do."""
 
 _LENGTH = Struct("!I")
 
@@ -31,7 +35,7 @@ _Envelope = tuple[int, int, object]
 
 
 class Question:
-    """A message of the other side that wants one answer."""
+    """A message of the other side that wants one answer; ``scope`` is cancelled when it wants none any more."""
 
     __slots__ = ("_channel", "_number", "message", "scope")
 
@@ -45,11 +49,6 @@ class Question:
         """Answer; to be called once, unless the question was withdrawn."""
         self._channel.answered(self._number, message)
 
-    async def answer_with(self, ask: Callable[[], Awaitable[object]]) -> None:
-        """Answer with what ``ask`` returns, unless the question is withdrawn before."""
-        with self.scope:
-            self.answer(await ask())
-
 
 class Channel:
     """One end. ``told`` hears messages, ``asked`` questions; both return at once and do not raise."""
@@ -62,7 +61,8 @@ class Channel:
         self._asked = asked
         self._numbers = itertools.count(1)
         self._outgoing: list[_Envelope] = []
-        self._something_to_send = trio.Event()
+        self._something_urgent = trio.Event()
+        self._waiting = trio.CancelScope()
         self._finishing = False
         self._awaited: dict[int, tuple[trio.Event, list[object]]] = {}  # our questions: when it is there, and what
         self._open: dict[int, Question] = {}  # the other side's
@@ -88,6 +88,12 @@ class Channel:
         """Say something that wants no answer."""
         self._send((_Kind.TOLD, 0, message))
 
+    def tell_later(self, message: object) -> None:
+        """Say something that wants no answer, in its order, and `LATER` at the latest."""
+        self._outgoing.append((_Kind.TOLD, 0, message))
+        if self._waiting.deadline == math.inf:
+            self._waiting.deadline = trio.current_time() + LATER
+
     async def ask(self, message: object) -> Any:
         """The answer to a question; cancelled, it is withdrawn."""
         number = next(self._numbers)
@@ -106,7 +112,7 @@ class Channel:
     def finish(self) -> None:
         """Let `run` return when everything that was said before is sent."""
         self._finishing = True
-        self._something_to_send.set()
+        self._something_urgent.set()
 
     def answered(self, number: int, message: object) -> None:
         """Send the answer to a question of the other side, unless it is withdrawn."""
@@ -115,7 +121,7 @@ class Channel:
 
     def _send(self, envelope: _Envelope) -> None:
         self._outgoing.append(envelope)
-        self._something_to_send.set()
+        self._something_urgent.set()
 
     async def _write_all(self) -> None:
         while self._outgoing or not self._finishing:
@@ -123,9 +129,11 @@ class Channel:
                 envelopes, self._outgoing = self._outgoing, []
                 data = pickle.dumps(envelopes, pickle.HIGHEST_PROTOCOL)
                 await self._stream.send_all(_LENGTH.pack(len(data)) + data)
-            else:
-                self._something_to_send = trio.Event()
-                await self._something_to_send.wait()
+            if not self._finishing:
+                deadline = trio.current_time() + LATER if self._outgoing else math.inf
+                with trio.CancelScope(deadline=deadline) as self._waiting:
+                    await self._something_urgent.wait()
+                self._something_urgent = trio.Event()
 
     async def _read_all(self, running: trio.CancelScope) -> None:
         received = bytearray()

@@ -7,6 +7,7 @@ back after its last accounting record.
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import IPv4Address
 from typing import Any
 
 import structlog
@@ -27,6 +28,9 @@ from poptrio.workers.channel import Channel, Question
 from poptrio.workers.remote_call import RemoteCall
 
 log = structlog.get_logger("poptrio.workers")
+
+
+_Ask = Callable[[RemoteCall, Question], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class WorkerLink:
         self._ears: dict[type, Callable[[Any], None]] = {
             messages.Ready: started,
             messages.Failed: started,
+            messages.ConnectionOpened: self._connection_opened,
+            messages.CallBegun: self._call_begun,
             messages.ConnectionClosed: self._connection_closed,
             messages.CameUp: self._came_up,
             messages.InterimDue: self._interim_due,
@@ -92,9 +98,7 @@ class WorkerLink:
     def _asked(self, question: Question) -> None:
         match question.message:
             case messages.AdmitConnection() as message:
-                question.answer(self._admit_connection(message))
-            case messages.AdmitCall() as message:
-                question.answer(self._admit_call(message))
+                question.answer(self._authority.hooks.admit(message.peer) or self._refuse_connection(message))
             case messages.LogIn() as message:
                 self._ask_plugins(question, message.session_id, self._log_in)
             case messages.AllocateAddress() as message:
@@ -102,57 +106,74 @@ class WorkerLink:
             case _:
                 raise AssertionError(f"asked {question.message}")
 
-    def _admit_connection(self, message: messages.AdmitConnection) -> str | None:
-        why = self._counts.refuse_stranger(message.peer) or self._authority.hooks.admit(message.peer)
+    def _refuse_connection(self, message: messages.AdmitConnection | messages.ConnectionOpened) -> str | None:
+        """Why there may not be this connection, or None, and then it counts."""
+        why = self._counts.refuse_stranger(message.peer)
         if why is None:
             self._strangers[message.connection_id] = self._counts.stranger(message.peer)
         return why
 
-    def _admit_call(self, message: messages.AdmitCall) -> str | None:
-        info, counts = message.info, self._counts
-        if counts.too_fast(info.peer, trio.current_time()):
+    def _refuse_call(self, peer: IPv4Address) -> str | None:
+        if self._counts.too_fast(peer, trio.current_time()):
             return TOO_FAST
-        if (why := counts.refuse_call(info.peer)) is not None:
-            return why
-        strangers = [counts.stranger(info.peer)]
-        if info.connection_id in self._strangers:
-            strangers.append(self._strangers[info.connection_id])
-        call = self.calls[info.session_id] = RemoteCall(info, self.tell, strangers)
-        counts.count(call)
-        return None
+        return self._counts.refuse_call(peer)
 
-    def _ask_plugins(
-        self, question: Question, session_id: str, ask: Callable[[RemoteCall, Any], Awaitable[object]]
-    ) -> None:
-        call = self.calls.get(session_id)
-        if call is not None:  # else it has just been lost to an error of ours, and nobody waits
-            self._nursery.start_soon(question.answer_with, partial(self._contained, call, ask, question.message))
+    def _ask_plugins(self, question: Question, session_id: str, ask: _Ask) -> None:
+        if (call := self.calls.get(session_id)) is not None:  # else it was refused, and is about to end
+            if call.asking is not None:
+                call.asking.cancel()  # a worker has one question at a time: this one is over, or was given up
+            call.asking = question.scope
+            self._nursery.start_soon(self._contained, call, ask, question)
 
-    async def _contained(
-        self, call: RemoteCall, ask: Callable[[RemoteCall, Any], Awaitable[object]], message: object
-    ) -> object:
-        """What goes wrong here is a bug, and ends this call only; its question is withdrawn then."""
+    async def _contained(self, call: RemoteCall, ask: _Ask, question: Question) -> None:
+        """What goes wrong here is a bug, and ends this call only."""
         try:
-            return await ask(call, message)
+            with question.scope:
+                await ask(call, question)
         except Exception as error:
             call.log.exception("internal error")
             call.end(CauseOfEnd.INTERNAL_ERROR, repr(error))
-            return await trio.sleep_forever()
 
-    async def _log_in(self, call: RemoteCall, message: messages.LogIn) -> object:
+    async def _log_in(self, call: RemoteCall, question: Question) -> None:
+        message = question.message
+        assert isinstance(message, messages.LogIn)
         if call.accept is not None and not message.again:
             self._begin_anew(call)
         request = call.asked(message.request)
         try:
             answer = await self._authority.log_in(call, request, message.plugin, partial(self._is_known, call))
         except TooManyAttempts as error:
-            return messages.NotAsked(error.seconds)
+            question.answer(messages.NotAsked(error.seconds))
+            return
         except TooManySessions as error:
-            return messages.NoPlace(str(error))
-        if isinstance(answer.decision, Accept) and call.accept is None:
+            question.answer(messages.NoPlace(str(error)))
+            return
+        first = isinstance(answer.decision, Accept) and call.accept is None
+        if isinstance(answer.decision, Accept) and first:
             call.accept = answer.decision
             call.known()
-        return messages.LoggedIn(call.answered(answer))
+            self._strangers.pop(call.info.connection_id, None)
+        assign = first and call.accept is not None and not call.accept.client_chooses_address
+        question.answer(messages.LoggedIn(call.answered(answer), assign))
+        if assign:
+            self.tell(messages.Assigned(call.info.session_id, message.number, await self._lease(call, None)))
+
+    async def _allocate(self, call: RemoteCall, question: Question) -> None:
+        message = question.message
+        assert isinstance(message, messages.AllocateAddress)
+        question.answer(await self._lease(call, message.wish))
+
+    async def _lease(self, call: RemoteCall, wish: IPv4Address | None) -> messages.Leased | messages.NotLeased:
+        answer = await self._authority.allocate_address(call, wish)
+        if not isinstance(answer, AddressLease):
+            return messages.NotLeased(str(answer))
+        if not self._is_known(call):
+            answer.release()
+        else:
+            if call.lease is not None:
+                call.lease.release()
+            call.lease = answer
+        return messages.Leased(answer.address, answer.owner)
 
     def _begin_anew(self, call: RemoteCall) -> None:
         """The client was negotiating again when it was accepted, and has not heard of it: it is nobody yet."""
@@ -160,16 +181,6 @@ class WorkerLink:
             call.lease.release()
         self._authority.sessions.withdraw(call)
         call.lease = call.accept = None
-
-    async def _allocate(self, call: RemoteCall, message: messages.AllocateAddress) -> object:
-        answer = await self._authority.allocate_address(call, message.wish)
-        if not isinstance(answer, AddressLease):
-            return messages.NotLeased(str(answer))
-        if not self._is_known(call):
-            answer.release()
-        else:
-            call.lease = answer
-        return messages.Leased(answer.address, answer.owner)
 
     def _is_known(self, call: RemoteCall) -> bool:
         """Whether the call has not ended."""
@@ -180,9 +191,24 @@ class WorkerLink:
     def _told(self, message: object) -> None:
         self._ears[type(message)](message)
 
+    def _connection_opened(self, message: messages.ConnectionOpened) -> None:
+        if (why := self._refuse_connection(message)) is not None:
+            self.tell(messages.CloseConnection(message.connection_id, why))
+
     def _connection_closed(self, message: messages.ConnectionClosed) -> None:
         if (stranger := self._strangers.pop(message.connection_id, None)) is not None:
             stranger.known()
+
+    def _call_begun(self, message: messages.CallBegun) -> None:
+        info, counts = message.info, self._counts
+        if (why := self._refuse_call(info.peer)) is not None:
+            self.tell(messages.EndCall(info.session_id, CauseOfEnd.TOO_MANY_CALLS, why))
+            return
+        strangers = [counts.stranger(info.peer)]
+        if info.connection_id in self._strangers:
+            strangers.append(self._strangers[info.connection_id])
+        self.calls[info.session_id] = RemoteCall(info, self.tell, strangers)
+        counts.count(self.calls[info.session_id])
 
     def _came_up(self, message: messages.CameUp) -> None:
         if (call := self.calls.get(message.session_id)) is not None:
@@ -236,6 +262,8 @@ class WorkerLink:
         self._counts.uncount(call)
         self._stats.ended[call.cause] += 1
         call.known()
+        if call.asking is not None:
+            call.asking.cancel()
         if call.up_since is None:
             self._authority.leave(call)
         else:

@@ -15,11 +15,15 @@ from poptrio.server.authentication import Answer
 
 @dataclass(frozen=True)
 class Begin:
-    """The first message: be worker ``number`` of ``workers``, with this configuration."""
+    """The first message: be worker ``number`` of ``workers``, with this configuration.
+
+    ``ask_first``: plugins want to be asked before anything is read from a connection.
+    """
 
     config: Config
     number: int
     workers: int
+    ask_first: bool
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,23 @@ class EndCall:
     session_id: str
     cause: CauseOfEnd
     detail: str
+
+
+@dataclass(frozen=True)
+class CloseConnection:
+    """There are too many connections for this one: ``why``."""
+
+    connection_id: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Assigned:
+    """Which address the client gets whose user is known by the `LogIn` with this number."""
+
+    session_id: str
+    number: int
+    answer: "Leased | NotLeased"
 
 
 @dataclass(frozen=True)
@@ -61,10 +82,25 @@ class Failed:
 
 
 @dataclass(frozen=True)
-class ConnectionClosed:
-    """This control connection is closed."""
+class ConnectionOpened:
+    """There is this control connection; answered by `CloseConnection` if there may not be."""
 
     connection_id: str
+    peer: IPv4Address
+
+
+@dataclass(frozen=True)
+class ConnectionClosed:
+    """This control connection is closed; not told of those on which somebody has logged in."""
+
+    connection_id: str
+
+
+@dataclass(frozen=True)
+class CallBegun:
+    """There is this call; answered by `EndCall` if there may not be."""
+
+    info: CallInfo
 
 
 @dataclass(frozen=True)
@@ -137,19 +173,13 @@ class AdmitConnection:
 
 
 @dataclass(frozen=True)
-class AdmitCall:
-    """May there be this call? A sentence if not, else None."""
-
-    info: CallInfo
-
-
-@dataclass(frozen=True)
 class LogIn:
     """Who is calling? `LoggedIn`, `NotAsked` or `NoPlace`. ``plugin`` is the one to ask, unless it is empty.
 
-    ``again``: it is a later challenge of a call whose user is known.
+    ``again``: it is a later challenge of a call whose user is known. ``number`` is unique over the worker's life.
     """
 
+    number: int
     session_id: str
     request: AuthRequest
     plugin: str
@@ -158,9 +188,10 @@ class LogIn:
 
 @dataclass(frozen=True)
 class LoggedIn:
-    """What the plugins said."""
+    """What the plugins said; ``address_follows`` as `Assigned`, unasked."""
 
     answer: Answer
+    address_follows: bool = False
 
 
 @dataclass(frozen=True)

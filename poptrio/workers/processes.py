@@ -71,7 +71,8 @@ async def serve_with_workers(
         async with trio.open_nursery() as keepers:
             async with trio.open_nursery() as starting:
                 for number in range(workers):
-                    keeper = _Keeper(parent, Begin(of_worker, number, workers))
+                    begin = Begin(of_worker, number, workers, ask_first=hooks.has("poptrio_admit"))
+                    keeper = _Keeper(parent, begin)
                     starting.start_soon(keepers.start, keeper.run)
             addresses = " ".join(map(str, config.server.listen))
             interfaces = " ".join(interface_of(config.server.interface, number) for number in range(workers))

@@ -1,5 +1,6 @@
 """The `Authority` of a worker: asks the parent, and tells it what becomes of the calls."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Address
 from typing import assert_never
@@ -7,6 +8,7 @@ from typing import assert_never
 import trio
 
 from poptrio.calls import AddressLease, Traffic
+from poptrio.decisions import Accept
 from poptrio.errors import NoAddress
 from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.server.authentication import Answer
@@ -24,36 +26,50 @@ MOST_IN_ONE_REPORT = 500
 class RemoteAuthority:
     """Everything that a worker's calls need of the parent at the other end of ``channel``."""
 
+    ask_first = False
+    """Whether the parent must be asked before anything is read from a connection."""
+
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._asked_for: set[str] = set()  # connections that the parent knows
+        self._strange: set[str] = set()  # connections on which nobody has logged in
+        self._numbers = itertools.count()
+        self._promised: dict[str, _Promise] = {}  # addresses by call
         self._calls: dict[str, KnownCall] = {}
         self._reported: dict[str, Traffic] = {}  # the traffic of calls that are up, as last told
 
     async def admit_connection(self, connection_id: str, peer: IPv4Address) -> str | None:
-        """Ask."""
-        self._asked_for.add(connection_id)
+        """Ask, if plugins want to be asked; else tell, and if there are too many the connection is closed soon."""
+        self._strange.add(connection_id)
+        if not self.ask_first:
+            self._channel.tell_later(messages.ConnectionOpened(connection_id, peer))
+            return None
         why: str | None = await self._channel.ask(messages.AdmitConnection(connection_id, peer))
         return why
 
     def connection_closed(self, connection_id: str) -> None:
-        """Tell, if the parent was asked for this one."""
-        if connection_id in self._asked_for:
-            self._asked_for.remove(connection_id)
-            self._channel.tell(messages.ConnectionClosed(connection_id))
+        """Tell, if the parent counts this one."""
+        if connection_id in self._strange:
+            self._strange.remove(connection_id)
+            self._channel.tell_later(messages.ConnectionClosed(connection_id))
 
     async def admit_call(self, call: KnownCall) -> str | None:
-        """Ask."""
+        """Tell; if there are too many, the parent ends the call before anybody can log in."""
         self._calls[call.info.session_id] = call
-        why: str | None = await self._channel.ask(messages.AdmitCall(call.info))
-        return why
+        self._channel.tell_later(messages.CallBegun(call.info))
+        return None
 
     async def log_in(self, call: KnownCall, request: AuthRequest, plugin: str, awaited: Callable[[], bool]) -> Answer:
         """Ask. Where nobody awaits the answer any more, the next attempt gives back what this one took."""
-        question = messages.LogIn(call.info.session_id, request, plugin, again=call.accept is not None)
+        session_id = call.info.session_id
+        promise = self._promised[session_id] = _Promise(next(self._numbers))  # kept, maybe, before this task runs again
+        question = messages.LogIn(promise.number, session_id, request, plugin, again=call.accept is not None)
         answer: messages.LoggedIn | messages.NotAsked | messages.NoPlace = await self._channel.ask(question)
+        if not (isinstance(answer, messages.LoggedIn) and answer.address_follows):
+            self._promised.pop(session_id, None)
         match answer:
             case messages.LoggedIn():
+                if isinstance(answer.answer.decision, Accept):
+                    self._strange.discard(call.info.connection_id)
                 return answer.answer
             case messages.NotAsked():
                 raise TooManyAttempts(answer.seconds)
@@ -63,9 +79,13 @@ class RemoteAuthority:
                 assert_never(answer)
 
     async def allocate_address(self, call: KnownCall, wish: IPv4Address | None = None) -> AddressLease | NoAddress:
-        """Ask. The parent takes the lease back when the call is over."""
-        question = messages.AllocateAddress(call.info.session_id, wish)
-        answer: messages.Leased | messages.NotLeased = await self._channel.ask(question)
+        """Ask, unless it comes unasked. The parent takes the lease back when the call is over."""
+        session_id = call.info.session_id
+        answer: messages.Leased | messages.NotLeased
+        if session_id in self._promised and wish is None:
+            answer = await self._promised.pop(session_id).kept()
+        else:
+            answer = await self._channel.ask(messages.AllocateAddress(session_id, wish))
         if isinstance(answer, messages.Leased):
             return AddressLease(answer.address, answer.owner, _nothing)
         return NoAddress(answer.reason)
@@ -77,12 +97,12 @@ class RemoteAuthority:
     def came_up(self, call: KnownCall) -> None:
         """Tell."""
         self._reported[call.info.session_id] = Traffic()
-        self._channel.tell(messages.CameUp(call.info.session_id, call.authentication, call.encryption))
+        self._channel.tell_later(messages.CameUp(call.info.session_id, call.authentication, call.encryption))
 
     def ending(self, call: KnownCall) -> None:
         """Tell, so that it counts for its user no more."""
         assert call.cause is not None
-        self._channel.tell(messages.Ending(call.info.session_id, call.cause))
+        self._channel.tell_later(messages.Ending(call.info.session_id, call.cause))
 
     def changed(self, call: KnownCall) -> None:
         """Tell."""
@@ -95,9 +115,16 @@ class RemoteAuthority:
         session_id = call.info.session_id
         self._calls.pop(session_id, None)
         self._reported.pop(session_id, None)
-        self._channel.tell(messages.Ended(session_id, call.cause, call.encryption, traffic(call.counters)))
+        self._promised.pop(session_id, None)
+        self._channel.tell_later(messages.Ended(session_id, call.cause, call.encryption, traffic(call.counters)))
 
     # What the parent wants.
+
+    def assigned(self, message: messages.Assigned) -> None:
+        """An address that was promised."""
+        promise = self._promised.get(message.session_id)
+        if promise is not None and promise.number == message.number:  # else of an attempt that was given up
+            promise.keep(message.answer)
 
     def end_call(self, order: messages.EndCall) -> None:
         """End a call, if there still is one."""
@@ -128,6 +155,26 @@ class RemoteAuthority:
                 counters = self._calls[session_id].counters
                 if counters.packets_in != last.packets_in or counters.packets_out != last.packets_out:
                     yield session_id, traffic(counters)
+
+
+class _Promise:
+    """An address that comes unasked after the log-in with this ``number``."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self._is_kept = trio.Event()
+        self._answer: messages.Leased | messages.NotLeased | None = None
+
+    def keep(self, answer: messages.Leased | messages.NotLeased) -> None:
+        """It has come."""
+        self._answer = answer
+        self._is_kept.set()
+
+    async def kept(self) -> messages.Leased | messages.NotLeased:
+        """The answer, when it has come."""
+        await self._is_kept.wait()
+        assert self._answer is not None
+        return self._answer
 
 
 class _RemoteAccounting:

@@ -23,7 +23,8 @@ class RemoteCall:
     """A `KnownCall` of a worker, to which ``tell`` speaks.
 
     ``stranger`` counts it, and ``connection_stranger`` its control connection, until its user is known. ``accounting``
-    makes its records once it is up, until ``ended`` is cancelled.
+    makes its records once it is up, until ``ended`` is cancelled; ``asking`` is the
+    question to plugins about it that was begun last.
     """
 
     def __init__(self, info: CallInfo, tell: Callable[[object], None], strangers: Sequence[Stranger]) -> None:
@@ -40,6 +41,7 @@ class RemoteCall:
         self.replaced: Sequence[SessionCall] = ()
         self.network_is_up = trio.Event()
         self.released = trio.Event()
+        self.asking: trio.CancelScope | None = None
         self.accounting: Accounting | None = None
         self.ended = trio.CancelScope()
         self.begun = trio.current_time()

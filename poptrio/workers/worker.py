@@ -134,9 +134,15 @@ class Worker:
         match message:
             case messages.Begin():
                 self._begin = message
+                self._authority.ask_first = message.ask_first
                 self._begun.set()
             case messages.Stop():
                 self._stop()
+            case messages.CloseConnection():
+                if self.server is not None:
+                    self.server.close_connection(message.connection_id, message.why)
+            case messages.Assigned():
+                self._authority.assigned(message)
             case messages.EndCall():
                 self._authority.end_call(message)
             case messages.ChangeCall():
