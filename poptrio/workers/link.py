@@ -35,12 +35,16 @@ _Ask = Callable[[RemoteCall, Question], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class Common:
-    """What is one for all workers. Questions to plugins, and accounting, run in ``nursery``, which outlives them."""
+    """What is one for all workers. Questions to plugins, and accounting, run in ``nursery``, which outlives them.
+
+    ``stopped`` is set when the server has been told to stop.
+    """
 
     authority: LocalAuthority
     counts: CallCounts
     stats: Stats
     goodbyes: Goodbyes
+    stopped: trio.Event
     nursery: trio.Nursery
 
 
@@ -61,6 +65,7 @@ class WorkerLink:
         self._counts = common.counts
         self._stats = common.stats
         self._goodbyes = common.goodbyes
+        self._stopped = common.stopped
         self._nursery = common.nursery
         self._strangers: dict[str, Stranger] = {}  # by connection, also when it is a stranger's no more
         self._channel = Channel(stream, self._told, self._asked)
@@ -251,9 +256,11 @@ class WorkerLink:
     # The end of calls.
 
     def _lost(self, call: RemoteCall) -> None:
-        call.cause = call.cause or CauseOfEnd.WORKER_LOST
+        stopped = self._stopped.is_set()  # then a worker may be quicker to end than to say everything
+        call.cause = call.cause or (CauseOfEnd.SERVER_SHUTDOWN if stopped else CauseOfEnd.WORKER_LOST)
         self._over(call)
-        call.log_end()
+        if not stopped:
+            call.log_end()
 
     def _over(self, call: RemoteCall) -> None:
         """The call counts no more; with its last record, or now if there is none, it gives back what it has."""

@@ -27,7 +27,7 @@ class Parent:
         self.stopped = trio.Event()
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
-        self._common = Common(authority, self.counts, self.stats, self.goodbyes, nursery)
+        self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
 
     @property
     def stopping(self) -> bool:
