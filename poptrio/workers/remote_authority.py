@@ -83,7 +83,8 @@ class RemoteAuthority:
         session_id = call.info.session_id
         answer: messages.Leased | messages.NotLeased
         if session_id in self._promised and wish is None:
-            answer = await self._promised.pop(session_id).kept()
+            answer = await self._promised[session_id].kept()
+            self._promised.pop(session_id, None)
         else:
             answer = await self._channel.ask(messages.AllocateAddress(session_id, wish))
         if isinstance(answer, messages.Leased):

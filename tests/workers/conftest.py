@@ -101,7 +101,9 @@ class Fleet:
         self.sides = []
 
     async def dial(self, number, *arguments, **options):
-        return await self.sides[number].memory.dial(*arguments, **options)
+        call = await self.sides[number].memory.dial(*arguments, **options)
+        await trio.sleep(0.1)  # until what may wait has been told, too
+        return call
 
     async def replace(self, number):
         """Another worker in the place of one that was killed."""
