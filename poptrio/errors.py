@@ -193,6 +193,10 @@ class CauseOfEnd(Enum):
         "encryption-lost", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.USER_ERROR, (629, 742),
         "encryption went down after it was agreed on",
     )  # fmt: skip
+    TOO_MANY_CALLS = (
+        "too-many-calls", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.SERVICE_UNAVAILABLE, (),
+        "the server has as many calls as are allowed",
+    )  # fmt: skip
     ADDRESS_UNAVAILABLE = (
         "address-unavailable", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.SERVICE_UNAVAILABLE, (720, 738),
         "no address is free for this user",
@@ -213,6 +217,10 @@ class CauseOfEnd(Enum):
     DATA_PATH_FAILED = (
         "data-path-failed", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.NAS_ERROR, (629,),
         "the server can move no more packets for this call",
+    )  # fmt: skip
+    WORKER_LOST = (
+        "worker-lost", DisconnectResult.GENERAL_ERROR, AcctTerminateCause.NAS_ERROR, (629,),
+        "the worker process that had the call has died",
     )  # fmt: skip
     # What bugs do.
     PROTOCOL_ERROR = (

@@ -1,4 +1,4 @@
-"""How many calls the file descriptors of this process are enough for: each control connection needs one.
+"""How many calls the file descriptors of a process are enough for: each control connection needs one.
 
 Without one left, accept() fails, and whoever dials then hangs without an answer; a limit below that refuses politely.
 """
@@ -19,9 +19,10 @@ REMEDY = f"{HIGHER_LIMIT}, or lower max_calls"
 log = structlog.get_logger("poptrio.server")
 
 
-def needed(config: Config) -> int:
-    """Descriptors for as many control connections as the configuration allows, with one call on each."""
-    return config.server.max_calls + config.server.max_unauthenticated + RESERVE
+def needed(config: Config, processes: int = 1) -> int:
+    """Descriptors of each process for as many control connections as the configuration allows, one call on each."""
+    connections = config.server.max_calls + config.server.max_unauthenticated
+    return -(-connections // processes) + RESERVE
 
 
 def hard_limit() -> int:
@@ -37,21 +38,27 @@ def raise_limit() -> int:
     return hard_limit()
 
 
-def fitted(config: Config, limit: int) -> Config:
-    """``config`` with fewer calls, and a warning, where ``limit`` descriptors are not enough for it."""
-    if needed(config) <= limit:
+def fitted(config: Config, limit: int, processes: int = 1) -> Config:
+    """``config`` with fewer calls, and a warning, where ``limit`` descriptors for each process are not enough."""
+    if needed(config, processes) <= limit:
         return config
-    server = config.server
-    connections = max(limit - RESERVE, 2)
-    strangers = min(server.max_unauthenticated, max(connections // 4, 1))
-    calls = min(server.max_calls, connections - strangers)
+    changed = within(config, limit, processes)
     log.warning(
         "too few file descriptors",
         limit=limit,
-        needed=needed(config),
-        max_calls=calls,
-        max_unauthenticated=strangers,
+        needed=needed(config, processes),
+        max_calls=changed.server.max_calls,
+        max_unauthenticated=changed.server.max_unauthenticated,
         remedy=REMEDY,
     )
+    return changed
+
+
+def within(config: Config, limit: int, processes: int = 1) -> Config:
+    """``config`` with as many calls as ``limit`` descriptors for each process are enough for."""
+    server = config.server
+    connections = max(limit - RESERVE, 2) * processes
+    strangers = min(server.max_unauthenticated, max(connections // 4, 1))
+    calls = min(server.max_calls, connections - strangers)
     changed = server.model_copy(update={"max_calls": calls, "max_unauthenticated": strangers})
     return config.model_copy(update={"server": changed})

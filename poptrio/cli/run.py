@@ -1,6 +1,7 @@
 """``poptrio run``: the server, until a signal stops it."""
 
 from collections.abc import Iterator
+from functools import partial
 from typing import TypeVar
 
 import structlog
@@ -9,7 +10,7 @@ import typer
 
 from poptrio.cli.checks import Level, Machine, capabilities
 from poptrio.cli.common import ConfigFile, ExitCode, load_config, report_faults
-from poptrio.cli.descriptors import fitted, raise_limit
+from poptrio.cli.descriptors import fitted, raise_limit, within
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.observe.log import configure, escape
@@ -22,7 +23,7 @@ def run(config_file: ConfigFile) -> None:
     config = load_config(config_file)
     _refuse_without_rights(config)
     configure(config.log.level, config.log.format)
-    exit_code = _serve(fitted(config, raise_limit()))
+    exit_code = _serve(config, raise_limit())
     if exit_code is not ExitCode.DONE:
         raise typer.Exit(exit_code)
 
@@ -36,13 +37,19 @@ def _refuse_without_rights(config: Config) -> None:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _serve(config: Config) -> ExitCode:
+def _serve(config: Config, descriptors: int) -> ExitCode:
     # Only this command needs the server; the others start without loading all of it.
     from poptrio.server.serve import serve_until_signalled
+    from poptrio.workers.processes import number_of_workers, serve_with_workers
 
     exit_code = ExitCode.DONE
+    workers = number_of_workers(config)
+    config = fitted(config, descriptors, workers)
+    run = None
+    if workers > 1:
+        run = partial(serve_with_workers, of_worker=within(config, descriptors))
     try:
-        trio.run(serve_until_signalled, config)
+        trio.run(serve_until_signalled, config, run)
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
         for error in _leaves(group):
             report_faults(error.faults)

@@ -68,6 +68,11 @@ class Server(Section):
     interface: InterfaceName = "poptrio0"
     """Name of the TUN of the userspace data path, at most 15 octets."""
 
+    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    """Processes that share the listening port and the calls; "auto" is one for each core that poptrio may use. What is
+    one for all calls (plugins, pools, limits, accounting) is in one more process then, their parent. The first has the
+    TUN that interface names, the others count up: poptrio0, poptrio1 and so on."""
+
     host_name: HostName = "poptrio"
     """What we call ourselves: in Start-Control-Connection-Reply, as the name in CHAP challenges, and in the server
     column of chap-secrets."""

@@ -14,6 +14,17 @@ from poptrio.crypto.mppe_keys import MppeParameters
 
 
 @dataclass(frozen=True, slots=True)
+class CallIdSlice:
+    """Those Call IDs that leave the remainder ``worker`` when they are divided by ``workers``: one process's share."""
+
+    worker: int = 0
+    workers: int = 1
+
+
+ALL_CALL_IDS = CallIdSlice()
+
+
+@dataclass(frozen=True, slots=True)
 class CallEndpoint:
     """The outer end of a call: GRE packets with ``call_id`` from ``peer`` are its; ours carry ``peer_call_id``.
 

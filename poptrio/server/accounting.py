@@ -1,22 +1,24 @@
 """Accounting records of a call (RFC 2866 §5.1): Start when it has an address, Interim on the way, Stop at the end."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import trio
 
 from poptrio.calls import AccountingKind, AccountingRecord
-from poptrio.server.call import Call
+from poptrio.server.authority import KnownCall
 from poptrio.server.sessions import traffic
 
 
 class CallAccounting:
-    """Tells the plugins of one call, one record after the other, so that each hears them in their order.
+    """Tells ``account``, the plugins, of one call, one record after the other, so that each hears them in their order.
 
     A call that never had an address is not told of. Where a Start was begun there is a Stop, whatever became of it.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: KnownCall, account: Callable[[AccountingRecord], Awaitable[None]]) -> None:
         self._call = call
+        self._account = account
         self._started = False
         self._interim_due = trio.Event()
 
@@ -44,7 +46,7 @@ class CallAccounting:
         assert call.accept is not None
         assert call.lease is not None
         assert call.up_since is not None
-        await call.server.hooks.account(
+        await self._account(
             AccountingRecord(
                 kind=kind,
                 call=call.info,

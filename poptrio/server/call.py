@@ -1,5 +1,7 @@
 """One call as the server sees it: who, how far it came, what it holds, and why it ends. It lives in `call_task`."""
 
+from collections.abc import Sequence
+
 import structlog
 import trio
 
@@ -8,8 +10,9 @@ from poptrio.datapath.base import CallPath, PathCounters
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
+from poptrio.server.call_counts import Stranger
 from poptrio.server.limits import CallLimits
-from poptrio.server.registry import Stranger
+from poptrio.server.sessions import SessionCall
 from poptrio.server.shared import Shared
 
 DROPS = (
@@ -34,8 +37,8 @@ class Call:
     by `end`, ``farewell`` the time that a client has to answer our goodbye, left by `client_gone`. ``cause`` is why it
     ends, as far as anybody is told. ``id_told``: the client may have heard its Call ID. ``connection_stranger`` counts
     its control connection until somebody on it is authenticated. ``limits`` are there while its path is;
-    ``counted_names`` are the names by which its user's sessions are counted; ``released`` is set when it holds nothing
-    any more.
+    ``counted_names`` are the names by which its user's sessions are counted, ``replaced`` those that have to end for
+    it; ``released`` is set when it holds nothing any more.
     """
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
@@ -55,6 +58,7 @@ class Call:
         self.authentication = ""
         self.authenticated_by = ""
         self.counted_names: frozenset[str] = frozenset()
+        self.replaced: Sequence[SessionCall] = ()
         self.limits: CallLimits | None = None
         self.up_since: float | None = None
         self.network_is_up = trio.Event()
@@ -71,12 +75,6 @@ class Call:
         self.stranger.known()
         self._connection_stranger.known()
 
-    def accepted_by(self, plugin: str, accept: Accept, domain: str) -> None:
-        """``plugin`` has accepted a user of ``domain``; the first one stays."""
-        if self.accept is None:
-            self.authenticated_by = plugin
-            self.counted_names = self.server.domain_rule.session_names((accept.user, *accept.aliases), domain)
-
     def passed(self, step: str) -> None:
         """The call has got through this step."""
         self.steps.setdefault(step, trio.current_time() - self.begun)
@@ -88,7 +86,7 @@ class Call:
         self.passed("network")
         self.up_since = trio.current_time()
         self.server.stats.up += 1
-        self.server.sessions.came_up(self)
+        self.server.authority.came_up(self)
         if self.limits is not None:
             self.limits.start(self.up_since)
         self.network_is_up.set()
@@ -123,6 +121,7 @@ class Call:
             seconds=trio.current_time() - self.begun,
         )
         self.cause, self._why = refined(facts), explain(facts)
+        self.server.authority.ending(self)
 
     def end(self, cause: CauseOfEnd, detail: str = "", *, sentence: str = "") -> None:
         """End the call; the first cause counts. Returns at once; goodbye and release follow in the call's task."""
@@ -136,6 +135,9 @@ class Call:
     def log_end(self) -> None:
         """The one line that every call leaves in the log, and its place in the statistics."""
         assert self.cause is not None
+        if self.cause is CauseOfEnd.TOO_MANY_CALLS:
+            self._log_refusal()
+            return
         counters, seconds = self.counters, trio.current_time() - self.begun
         self.server.stats.ended[self.cause] += 1
         self.log.info(
@@ -151,3 +153,9 @@ class Call:
             why=self._why,
             **{name: value for name in DROPS if (value := getattr(counters, name))},
         )
+
+    def _log_refusal(self) -> None:
+        """A call that there may not be is refused like one of which that was known at once."""
+        self.server.stats.refused += 1
+        if self.server.log_limit.allows("call refused"):
+            self.log.warning("call refused", why=self._why)

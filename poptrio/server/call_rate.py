@@ -11,6 +11,9 @@ from ipaddress import IPv4Address
 CALLS_PER_SECOND = 20.0
 """Calls that one address may ask for, in the long run: with Call IDs resting 60 s, it holds 2 % of them at most."""
 
+TOO_FAST = f"more than {CALLS_PER_SECOND:.0f} calls a second from this address"
+"""Why a call is refused whose address asks for more."""
+
 CALL_BURST = 100.0
 """Calls that it may ask for at once: an office behind one NAT gateway, after an outage."""
 

@@ -20,7 +20,6 @@ import trio
 from poptrio.datapath.base import CallEndpoint
 from poptrio.errors import CauseOfEnd
 from poptrio.runtime.exception_groups import leaves
-from poptrio.server.accounting import CallAccounting
 from poptrio.server.call import Call
 from poptrio.server.limits import CallLimits
 from poptrio.server.ppp_task import PppTask
@@ -63,7 +62,7 @@ class _CallTask:
         self._call = call
         self._control = control
         self._ppp: PppTask | None = None
-        self._accounting = CallAccounting(call)
+        self._accounting = call.server.authority.accounting(call)
 
     async def run(self) -> None:
         call = self._call
@@ -74,7 +73,7 @@ class _CallTask:
             if call.cause is None:  # cancelled from outside: the server stops at once
                 call.end(CauseOfEnd.SERVER_SHUTDOWN)
             try:
-                with self._contained(), call.server.goodbye():
+                with self._contained(), call.server.goodbyes.one():
                     await self._say_goodbye()
             finally:
                 self._release()
@@ -90,8 +89,11 @@ class _CallTask:
 
     async def _talk(self) -> None:
         call, info = self._call, self._call.info
-        ppp = self._ppp = PppTask(call)
         server = call.server
+        if (why := await server.authority.admit_call(call)) is not None:
+            call.end(CauseOfEnd.TOO_MANY_CALLS, sentence=why)
+            return
+        ppp = self._ppp = PppTask(call)
         call.limits = CallLimits(
             call, server.ticker, server.limit_settings, server.random, ppp.reauthenticate, self._accounting.interim_due
         )
@@ -128,10 +130,11 @@ class _CallTask:
             call.limits.close()
         if call.path is not None:
             call.path.close()
-        if call.lease is not None:
-            call.lease.release()
         call.stranger.known()
-        call.server.sessions.leave(call)
+        call.server.authority.leave(call)
         call.server.registry.remove(call, trio.current_time())
         self._control.forget_call(call)
         call.log_end()
+        call.limits = call.path = None
+        if self._ppp is not None:
+            self._ppp.dismantle()

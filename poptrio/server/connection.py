@@ -18,7 +18,7 @@ from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopR
 from poptrio.protocols.pptp.control import ControlConnection, Role
 from poptrio.runtime.control_stream import ControlStream, echo_identifiers
 from poptrio.server.call import Call
-from poptrio.server.call_rate import CALLS_PER_SECOND
+from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.call_task import run_call
 from poptrio.server.shared import Shared
 
@@ -31,14 +31,16 @@ MOST_TOO_FAST = 1000
 class Connection:
     """One control connection with a client at ``peer``, on our address ``local``."""
 
-    def __init__(self, server: Shared, stream: trio.abc.Stream, peer: IPv4Address, local: IPv4Address) -> None:
+    def __init__(
+        self, server: Shared, stream: trio.abc.Stream, connection_id: str, peer: IPv4Address, local: IPv4Address
+    ) -> None:
         self.server = server
         self.peer = peer
         self.local = local
         self.started: events.ConnectionStarted | None = None
         self.stranger = server.registry.stranger(peer)
         self.calls: dict[int, Call] = {}
-        self._id = uuid4().hex[:16]
+        self.id = connection_id
         self._unanswered: dict[int, events.CallRequested] = {}
         self._log = log.bind(peer=str(peer))
         trace = self._trace if server.config.log.level == "debug" else None
@@ -77,6 +79,11 @@ class Connection:
         if self._wire.ended is None:
             self._control.stop(StopReason.STOP_LOCAL_SHUTDOWN, trio.current_time())
             await self._wire.flush()
+
+    def cancel(self) -> None:
+        """End the connection, and its calls, without a word."""
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def abandon(self) -> None:
         """The server stops at once: wait for nothing that is being written."""
@@ -139,7 +146,7 @@ class Connection:
     def _call_requested(self, request: events.CallRequested) -> None:
         registry, now = self.server.registry, trio.current_time()
         if registry.too_fast(self.peer, now):
-            why: str | None = f"more than {CALLS_PER_SECOND:.0f} calls a second from this address"
+            why: str | None = TOO_FAST
             self._too_fast += 1
             if self._too_fast == MOST_TOO_FAST:
                 self._control.stop(
@@ -182,7 +189,7 @@ class Connection:
             vendor=started.vendor_name if started else "",
             firmware=started.firmware_revision if started else 0,
             phone_number=request.phone_number,
-            connection_id=self._id,
+            connection_id=self.id,
         )
 
     def _end_calls(self, cause: CauseOfEnd, detail: str = "") -> None:

@@ -177,6 +177,10 @@ class Hooks:
                 pass_on(error)
                 log.exception("plugin failed", plugin=plugin.name, hook=hook)
 
+    def has(self, hook: str) -> bool:
+        """Whether any plugin implements ``hook``."""
+        return any(self._with(hook))
+
     def _with(self, hook: str) -> Iterator[Plugin]:
         return (plugin for plugin in self._plugins.values() if hook in plugin.hooks)
 

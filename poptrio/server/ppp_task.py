@@ -3,8 +3,6 @@
 Negotiation itself runs in `runtime.ppp_driver`, at once; this task sleeps until a plugin must be asked.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from ipaddress import IPv4Address
@@ -22,13 +20,13 @@ from poptrio.protocols.ppp.authenticator import Accepted, Challenged, Refused
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
+from poptrio.runtime.dismantle import dismantle
 from poptrio.runtime.ppp_driver import PppDriver
-from poptrio.server.authentication import Answer, refused_unknown
+from poptrio.server.authentication import Answer
 from poptrio.server.call import Call
 from poptrio.server.conversation import Conversation
 from poptrio.server.domains import seen_and_used
-from poptrio.server.session_limit import TooManySessions, take_place, until_released
-from poptrio.server.sessions import SessionCall
+from poptrio.server.session_limit import TooManySessions
 from poptrio.server.throttle import TooManyAttempts
 
 WISH_WAIT = 5.0
@@ -64,6 +62,10 @@ class PppTask:
         """Send a Terminate-Request if the session still lives, and give the client ``wait`` seconds to answer it."""
         now = trio.current_time()
         await self.driver.say_goodbye(partial(self._session.terminate, cause, "", now), wait)
+
+    def dismantle(self) -> None:
+        """The call is released: nothing here is used again."""
+        dismantle(self._session, self.driver, self)
 
     def reauthenticate(self) -> bool:
         """Ask the client to prove itself once more; False where its protocol cannot."""
@@ -135,33 +137,36 @@ class PppTask:
     # Questions to plugins.
 
     async def _authenticate(self, request: AuthRequest) -> None:
-        """Ask who is calling, in turn where earlier attempts have failed; then ask for an address."""
+        """Ask who is calling; then ask for an address."""
         call, server = self._call, self._call.server
         request_used = self._conversation.continued_by(server.domain_rule.apply(request))
         call.name = seen_and_used(request_used)
-        if call.accept is not None:  # a later challenge: a user whom others guess at shall not lose a call by it
-            answer = await self._judge(request, request_used)
+        plugin, awaited = self._conversation.asks(request_used), partial(self._session.awaits, request)
+        try:
+            answer = await server.authority.log_in(call, request_used, plugin, awaited)
+        except TooManyAttempts as error:
+            reject = Reject(reason=f"throttled: its turn would have come in {error}; no plugin was asked")
+            self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
+        except TooManySessions as error:
+            self._refuse(request, Reject(reason=str(error), code=649), CauseOfEnd.TOO_MANY_SESSIONS)
         else:
-            try:
-                async with self._turn(request_used):
-                    answer = await self._judge(request, request_used)
-            except TooManyAttempts as error:
-                reject = Reject(reason=f"throttled: its turn would have come in {error}; no plugin was asked")
-                self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
-                return
-        if self._session.awaits(request):
-            await self._answer(request, answer)
+            if self._session.awaits(request):
+                await self._answer(request, answer)
 
     async def _answer(self, request: AuthRequest, answer: Answer) -> None:
         """Tell the session; what comes next of the same conversation is the same plugin's."""
-        decision, now = answer.decision, trio.current_time()
+        call, decision, now = self._call, answer.decision, trio.current_time()
         match decision:
             case Accept():
                 self._conversation = Conversation(answer.plugin, context=decision.context)
                 await self._accept(request, decision)
             case Reject():
                 self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
-                self._refuse(request, decision, answer.cause or CauseOfEnd.AUTHENTICATION_FAILED)
+                cause = answer.cause or CauseOfEnd.AUTHENTICATION_FAILED
+                if call.limits is not None and call.limits.reauthenticating:
+                    decision = Reject(reason=f"the client could not prove itself again: {decision.reason}")
+                    cause = CauseOfEnd.SESSION_TIMEOUT
+                self._refuse(request, decision, cause)
             case Challenge():
                 self._conversation = Conversation(answer.plugin, request.name, decision.context)
                 challenged = Challenged(decision.message, decision.eap)
@@ -171,41 +176,6 @@ class PppTask:
                 self.driver.do(self._session.speak_eap, request, self._usable(decision.methods), now)
             case _:
                 assert_never(decision)
-
-    @asynccontextmanager
-    async def _turn(self, request: AuthRequest) -> AsyncIterator[None]:
-        """The throttle's, with a line in the log for who had to wait. Raises `TooManyAttempts`."""
-        call, begun = self._call, trio.current_time()
-        async with call.server.throttle.attempt(call.info.peer, request.username):
-            if waited := trio.current_time() - begun:
-                call.log.debug("authentication delayed", seconds=waited, seen_as=call.name)
-            yield
-
-    async def _judge(self, request: AuthRequest, request_used: AuthRequest) -> Answer:
-        """Ask the plugins, and let the throttle know, while the attempt still has its turn."""
-        call, throttle = self._call, self._call.server.throttle
-        answer = await self._ask(request_used)
-        who = call.info.peer, request_used.username
-        if isinstance(answer.decision, Accept):
-            if self._session.awaits(request):
-                throttle.succeeded(*who)
-                call.accepted_by(answer.plugin, answer.decision, request_used.domain)
-        elif isinstance(answer.decision, Reject) and answer.cause is not CauseOfEnd.AUTHENTICATION_UNAVAILABLE:
-            throttle.failed(*who)
-        return answer
-
-    async def _ask(self, request: AuthRequest) -> Answer:
-        """Ask the plugins of the caller's domain, or the one that is talking with the client already."""
-        call, rule = self._call, self._call.server.domain_rule
-        if not rule.allows(request.domain):
-            return refused_unknown(request, f"the domain {request.domain!r} is not in authentication.allowed_domains")
-        answer = await call.server.hooks.authenticate(
-            call.info, request, only=self._conversation.asks(request), plugins=rule.plugins_of(request.domain)
-        )
-        if isinstance(answer.decision, Reject) and call.limits is not None and call.limits.reauthenticating:
-            reason = f"the client could not prove itself again: {answer.decision.reason}"
-            return replace(answer, decision=Reject(reason=reason), cause=CauseOfEnd.SESSION_TIMEOUT)
-        return answer
 
     def _refuse(self, request: AuthRequest, reject: Reject, cause: CauseOfEnd) -> None:
         detail = f"{self._call.name or 'no name'}: {reject.reason}"
@@ -220,22 +190,16 @@ class PppTask:
             reject = Reject(reason=f"answered a later challenge as {accept.user}, not as {before.user}")
             self._refuse(request, reject, CauseOfEnd.AUTHENTICATION_FAILED)
             return
-        replaced: Sequence[SessionCall] = ()
         if before is None:
-            try:
-                replaced = take_place(call, accept, call.server.sessions, call.server.config.sessions)
-            except TooManySessions as error:
-                self._refuse(request, Reject(reason=str(error), code=649), CauseOfEnd.TOO_MANY_SESSIONS)
-                return
             call.authenticated(accept)
         accepted = Accepted(accept.authenticator_response, accept.message, accept.eap)
         keys, policy, now = accept.mppe_keys, self._policy(accept), trio.current_time()
         self.driver.do(self._session.authenticated, request, accepted, keys, now, policy)
         if before is None:
-            await until_released(replaced)
             await self._assign(accept)
         elif call.limits is not None and call.limits.reauthenticating:
             call.accept = accept
+            call.server.authority.changed(call)
             call.limits.reauthenticated(now)
 
     async def _assign(self, accept: Accept) -> None:
@@ -255,15 +219,15 @@ class PppTask:
 
         It chooses among the addresses for clients: nobody shall get the packets of some other host by asking for it.
         """
-        call, hooks = self._call, self._call.server.hooks
+        call, authority = self._call, self._call.server.authority
         wish = await self._wished_address() if accept.client_chooses_address else None
         ranges = call.server.config.addresses.all_ranges
         if wish is not None and any(first <= wish <= last for first, last in ranges):
-            answer = await hooks.allocate_address(call.info, replace(accept, framed_address=wish))
+            answer = await authority.allocate_address(call, wish)
             if not isinstance(answer, NoAddress):
                 return answer
             call.log.debug("wished address not given", address=str(wish), why=str(answer))
-        return await hooks.allocate_address(call.info, accept)
+        return await authority.allocate_address(call)
 
     async def _wished_address(self) -> IPv4Address | None:
         """The address that the client asks for by itself; None if it asks for none, or has not begun in time."""

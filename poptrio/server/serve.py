@@ -9,18 +9,20 @@ serve
 
 import errno
 import functools
-import gc
 import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import structlog
 import trio
 
-from poptrio.config import Config
+from poptrio.config import Config, ListenAddress
 from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
+from poptrio.runtime import garbage
 from poptrio.server.hooks import Hooks, load_hooks
+from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import userspace_settings
@@ -52,7 +54,7 @@ async def serve(
         trio.open_nursery() as nursery,
     ):
         await nursery.start(datapath.run)
-        server = Server(config, hooks, datapath, sessions=sessions)
+        server = Server(config, LocalAuthority(config, hooks, sessions), datapath)
         async with trio.open_nursery() as calls:
             await calls.start(server.run, listeners)
             addresses = " ".join(map(str, config.server.listen))
@@ -62,13 +64,35 @@ async def serve(
     log.info("stopped")
 
 
-async def serve_until_signalled(config: Config) -> None:
+class Stoppable(Protocol):
+    """A server that runs."""
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was stopped already."""
+
+    @property
+    def call_count(self) -> int:
+        """How many calls it has."""
+
+    def stop(self) -> None:
+        """Stop with goodbyes; the second time at once."""
+
+
+class Serve(Protocol):
+    """What runs a server until it is stopped, and reports it when it takes calls: `serve`."""
+
+    async def __call__(self, config: Config, *, hooks: Hooks, task_status: trio.TaskStatus[Stoppable]) -> None:
+        """As `serve`."""
+
+
+async def serve_until_signalled(config: Config, run: Serve | None = None) -> None:
     """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reads files again.
 
-    During the start, one is enough.
+    During the start, one is enough. ``run`` is what serves, unless that is `serve`.
     """
     hooks = load_hooks(config)
-    server: Server | None = None
+    server: Stoppable | None = None
 
     async def obey() -> None:
         async for number in signals:
@@ -77,9 +101,9 @@ async def serve_until_signalled(config: Config) -> None:
                     serving.cancel_scope.cancel()
             elif number == signal.SIGHUP:
                 log.info("reading files again")
-                server.hooks.reload()
+                hooks.reload()
             else:
-                log.info("stopping", signal=signal.Signals(number).name, calls=len(server.registry.calls))
+                log.info("stopping", signal=signal.Signals(number).name, calls=server.call_count)
                 if server.stopping:
                     serving.cancel_scope.cancel()  # plugins that do not want to end are not waited for either
                 server.stop()
@@ -88,23 +112,23 @@ async def serve_until_signalled(config: Config) -> None:
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as serving:
                 nursery.start_soon(obey)
-                server = await serving.start(functools.partial(serve, config, hooks=hooks))
-                # What exists now lives as long as the server; the garbage collector need not walk it again and again.
-                gc.collect()
-                gc.freeze()
+                server = await serving.start(functools.partial(run or serve, config, hooks=hooks))
+                garbage.settle()
             nursery.cancel_scope.cancel()
 
 
 @asynccontextmanager
-async def listening(config: Config) -> AsyncIterator[list[trio.SocketListener]]:
-    """The TCP listeners of ``server.listen``. Raises `ConfigError` for those that cannot be had."""
+async def listening(config: Config, *, shared: bool = False) -> AsyncIterator[list[trio.SocketListener]]:
+    """The TCP listeners of ``server.listen``. Raises `ConfigError` for those that cannot be had.
+
+    ``shared``: several processes have the same ones, and the kernel deals the connections out (SO_REUSEPORT).
+    """
     listeners: list[trio.SocketListener] = []
     faults = []
     try:
         for listen in config.server.listen:
-            host = str(listen.address)
             try:
-                listeners += await trio.open_tcp_listeners(listen.port, host=host, backlog=LISTEN_BACKLOG)
+                listeners.append(await _listener(listen, shared))
             except OSError as error:
                 why = f"{listen} cannot be listened on: {error.strerror}{_remedy(error)}"
                 faults.append(ConfigFault("server.listen", why))
@@ -114,6 +138,20 @@ async def listening(config: Config) -> AsyncIterator[list[trio.SocketListener]]:
     finally:
         for listener in listeners:
             listener.socket.close()
+
+
+async def _listener(listen: ListenAddress, shared: bool) -> trio.SocketListener:
+    tcp = trio.socket.socket()
+    try:
+        tcp.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEADDR, 1)
+        if shared:
+            tcp.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_REUSEPORT, 1)
+        await tcp.bind((str(listen.address), listen.port))
+        tcp.listen(LISTEN_BACKLOG)
+    except BaseException:
+        tcp.close()
+        raise
+    return trio.SocketListener(tcp)
 
 
 def _remedy(error: OSError) -> str:

@@ -4,6 +4,7 @@ import functools
 import os
 from collections.abc import Sequence
 from ipaddress import IPv4Address
+from uuid import uuid4
 
 import structlog
 import trio
@@ -11,10 +12,11 @@ import trio
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath
 from poptrio.protocols.ppp.lcp import RandomBytes
+from poptrio.runtime.dismantle import dismantle
+from poptrio.runtime.garbage import collect_when_quiet
+from poptrio.server.authority import Authority
 from poptrio.server.connection import Connection
-from poptrio.server.hooks import Hooks
 from poptrio.server.registry import CallIds
-from poptrio.server.sessions import LiveSessions
 from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.server")
@@ -29,16 +31,20 @@ class Server(Shared):
     def __init__(
         self,
         config: Config,
-        hooks: Hooks,
+        authority: Authority,
         datapath: DataPath,
         call_ids: CallIds | None = None,
         random: RandomBytes = os.urandom,
-        sessions: LiveSessions | None = None,
     ) -> None:
-        super().__init__(config, hooks, datapath, call_ids, random, sessions)
+        super().__init__(config, authority, datapath, call_ids, random)
         self.connections: set[Connection] = set()
         self._stop = trio.Event()
         self._running = trio.CancelScope()
+
+    @property
+    def call_count(self) -> int:
+        """How many calls there are."""
+        return len(self.registry.calls)
 
     def stop(self) -> None:
         """Take no more calls, say goodbye to all, and return from `run` within the grace period.
@@ -47,7 +53,7 @@ class Server(Shared):
         """
         if self.stopping:
             self._running.cancel()
-            self.end_goodbyes()
+            self.goodbyes.end()
             for connection in self.connections:
                 connection.abandon()
         self.stopping = True
@@ -63,6 +69,7 @@ class Server(Shared):
             plumbing.start_soon(self.ticker.run)
             plumbing.start_soon(self._end_grace)
             plumbing.start_soon(self.log_limit.run)
+            plumbing.start_soon(collect_when_quiet, lambda: len(self.registry.calls), self.stats.ended.total)
             with self._running:
                 await self._serve(listeners, task_status)
             plumbing.cancel_scope.cancel()
@@ -92,26 +99,47 @@ class Server(Shared):
             peer, local = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
         except OSError:
             return  # gone before we looked
-        why = "the server is stopping" if self.stopping else self.registry.refuse_stranger(peer)
-        why = why or self.hooks.admit(peer)
-        if why is not None:
-            self.stats.refused += 1
-            if self.log_limit.allows("connection refused"):
-                log.warning("connection refused", peer=str(peer), why=why)
+        connection_id = uuid4().hex[:16]
+        try:
+            why = self._refuse(peer) or await self.authority.admit_connection(connection_id, peer) or self._refuse(peer)
+            if why is None:
+                await self._serve_connection(Connection(self, stream, connection_id, peer, local), stream)
+                return
+            self._log_refusal(peer, why)
             await trio.aclose_forcefully(stream)
-            return
-        connection = Connection(self, stream, peer, local)
+        finally:
+            self.authority.connection_closed(connection_id)
+
+    def close_connection(self, connection_id: str, why: str) -> None:
+        """Refuse a connection that was taken, if it still exists."""
+        for connection in self.connections:
+            if connection.id == connection_id:
+                self._log_refusal(connection.peer, why)
+                connection.cancel()
+
+    def _log_refusal(self, peer: IPv4Address, why: str) -> None:
+        self.stats.refused += 1
+        if self.log_limit.allows("connection refused"):
+            log.warning("connection refused", peer=str(peer), why=why)
+
+    def _refuse(self, peer: IPv4Address) -> str | None:
+        """Why this process takes no connection from ``peer``, or None; not true for longer than until a checkpoint."""
+        return "the server is stopping" if self.stopping else self.registry.refuse_stranger(peer)
+
+    async def _serve_connection(self, connection: Connection, stream: trio.abc.Stream) -> None:
         self.connections.add(connection)
         try:
             await connection.run()
         except* Exception as errors:
             self.stats.internal_errors += 1
-            log.error("internal error", peer=str(peer), exc_info=errors)
+            log.error("internal error", peer=str(connection.peer), exc_info=errors)
         finally:
             connection.stranger.known()
             self.connections.discard(connection)
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
                 await stream.aclose()
+            if not self.stopping:  # or its `Connection.stop` may still run
+                dismantle(connection)
 
 
 def _address(socket_name: tuple[str, int]) -> IPv4Address:

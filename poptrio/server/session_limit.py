@@ -24,7 +24,7 @@ def take_place(call: SessionCall, accept: Accept, sessions: LiveSessions, settin
     `TooManySessions`, and counts nothing, when there is no place and none may be made.
     """
     limit = settings.limit if accept.session_limit is None else accept.session_limit
-    held = sessions.held_by(call.counted_names)
+    held = sessions.held_by(call.counted_names) if limit else []
     surplus = len(held) - limit + 1 if limit else 0
     if surplus > 0 and settings.at_limit == "refuse":
         raise TooManySessions(f"{accept.user} has {len(held)} of {limit} sessions")

@@ -14,10 +14,16 @@ from poptrio.datapath.base import PathCounters
 from poptrio.decisions import Accept, Quota
 from poptrio.errors import CauseOfEnd
 from poptrio.server.domains import folded
-from poptrio.server.limits import CallLimits
 from poptrio.sessions import Session, SessionChange
 
 _TIMES = ("session_timeout", "idle_timeout", "interim_interval")
+
+
+class ChangeableLimits(Protocol):
+    """What limits a call, as far as others change it."""
+
+    def changed(self, now: float) -> None:
+        """``call.accept`` is another one."""
 
 
 class SessionCall(Protocol):
@@ -26,13 +32,16 @@ class SessionCall(Protocol):
     info: CallInfo
     accept: Accept | None
     lease: AddressLease | None
-    limits: CallLimits | None
     counters: PathCounters
     cause: CauseOfEnd | None
     up_since: float | None
     authenticated_by: str
     counted_names: frozenset[str]
     released: trio.Event
+
+    @property
+    def limits(self) -> ChangeableLimits | None:
+        """Its limits, while it has a path."""
 
     def end(self, cause: CauseOfEnd, detail: str = "") -> None:
         """End the call."""
@@ -143,13 +152,17 @@ class LiveSessions:
         for name in names:
             self._up_by_name.setdefault(name, {})[call.info.session_id] = session
 
+    def withdraw(self, call: SessionCall) -> None:
+        """The call does not count for its user any more; nothing if it never entered."""
+        if self._entered.pop(call.info.session_id, None) is not None:
+            _forget(self._counted, call.counted_names, call.info.session_id)
+
     def leave(self, call: SessionCall) -> None:
-        """The call is released; nothing if it never entered."""
+        """The call is released."""
         session_id = call.info.session_id
         self._up.pop(session_id, None)
         _forget(self._up_by_name, self._names.pop(session_id, frozenset()), session_id)
-        if self._entered.pop(session_id, None) is not None:
-            _forget(self._counted, call.counted_names, session_id)
+        self.withdraw(call)
         call.released.set()
 
 

@@ -1,8 +1,10 @@
 """From the configuration to the settings of each part: the one place where a key meets what it sets."""
 
 from poptrio.config import Config
+from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice
 from poptrio.datapath.userspace.path import UserspaceSettings
 from poptrio.datapath.userspace.routes import covering_routes
+from poptrio.interfaces import interface_of
 from poptrio.protocols.gre import GreSettings
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.control_protocol import NegotiationSettings
@@ -54,16 +56,17 @@ def control_settings(config: Config) -> ControlSettings:
     )
 
 
-def userspace_settings(config: Config) -> UserspaceSettings:
-    """The sockets and the TUN, from the configuration."""
+def userspace_settings(config: Config, call_ids: CallIdSlice = ALL_CALL_IDS) -> UserspaceSettings:
+    """The sockets and the TUN of whoever has the calls with these Call IDs, from the configuration."""
     addresses = config.addresses
     return UserspaceSettings(
         listen=tuple(dict.fromkeys(listen.address for listen in config.server.listen)),
-        interface=config.server.interface,
+        interface=interface_of(config.server.interface, call_ids.worker),
         mtu=config.ppp.mtu,
         address=addresses.server,
         routes=covering_routes(addresses.all_ranges, addresses.server),
         gre=gre_settings(config),
+        call_ids=call_ids,
     )
 
 

@@ -1,12 +1,8 @@
-"""What all calls of one server share: plugins, data path, limits, settings, and how long a goodbye may take."""
+"""What all calls of one server share: authority, data path, limits, settings, and how long a goodbye may take."""
 
 import os
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import trio
 
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath
@@ -14,12 +10,11 @@ from poptrio.errors import CauseOfEnd
 from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.ticker import Ticker
+from poptrio.server.authority import Authority
 from poptrio.server.domains import DomainRule
-from poptrio.server.hooks import Hooks
+from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.registry import CallIds, Registry
-from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import control_settings, limit_settings, session_settings
-from poptrio.server.throttle import Throttle
 
 
 @dataclass(slots=True)
@@ -36,50 +31,27 @@ class Shared:
     """What calls and control connections know of their server; it takes no more of either when ``stopping``.
 
     ``random`` makes challenges and Magic-Numbers; like ``call_ids`` it is the system's unless a test says otherwise.
-    ``sessions`` are those that the plugins were given.
     """
 
     def __init__(
         self,
         config: Config,
-        hooks: Hooks,
+        authority: Authority,
         datapath: DataPath,
         call_ids: CallIds | None = None,
         random: RandomBytes = os.urandom,
-        sessions: LiveSessions | None = None,
     ) -> None:
         self.random = random
         self.config = config
-        self.hooks = hooks
+        self.authority = authority
         self.datapath = datapath
-        self.sessions = sessions or LiveSessions()
         self.ticker = Ticker()
         self.registry = Registry(config.server, call_ids)
-        self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
         self.domain_rule = DomainRule.configured(config.authentication)
         self.session_settings = session_settings(config)
         self.limit_settings = limit_settings(config)
         self.control_settings = control_settings(config)
         self.stats = Stats()
         self.log_limit = LogLimit()
+        self.goodbyes = Goodbyes(config.server.grace)
         self.stopping = False
-        self._impatient = False
-        self._goodbyes: set[trio.CancelScope] = set()
-
-    @contextmanager
-    def goodbye(self) -> Iterator[None]:
-        """Shield a goodbye from cancellation for the grace period, or not at all once nobody wants to wait."""
-        with trio.move_on_after(self.config.server.grace, shield=True) as scope:
-            if self._impatient:
-                scope.cancel()
-            self._goodbyes.add(scope)
-            try:
-                yield
-            finally:
-                self._goodbyes.discard(scope)
-
-    def end_goodbyes(self) -> None:
-        """From now on nobody waits for a goodbye."""
-        self._impatient = True
-        for scope in tuple(self._goodbyes):
-            scope.cancel()

@@ -6,24 +6,25 @@ import trio
 
 from poptrio.datapath.memory import MemoryDataPath
 from poptrio.server.server import Server
+from poptrio.server.sessions import LiveSessions
 
 TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call_task", "poptrio.server.server.Server._accepted")
 """How the names of the tasks begin that live for a call or a control connection."""
 
 
-def leftovers(server: Server, datapath: MemoryDataPath) -> list[str]:
+def leftovers(server: Server, sessions: LiveSessions, datapath: MemoryDataPath) -> list[str]:
     """Everything of calls and connections that still exists, a line for each kind; empty when all have ended well."""
     registry, ticker = server.registry, server.ticker
     found = {
         "calls": list(registry.calls),
         "Call IDs": sorted(registry.call_ids.in_use),
         "calls by address": dict(registry._calls_of),
-        "sessions": sorted(server.sessions._names),
-        "users": sorted(server.sessions._counted),
+        "sessions": sorted(sessions._names),
+        "users": sorted(sessions._counted),
         "strangers": registry._strangers,
         "strangers by address": dict(registry._strangers_of),
         "connections": list(server.connections),
-        "goodbyes": list(server._goodbyes),
+        "goodbyes": list(server.goodbyes.scopes),
         "data path calls": list(datapath.calls),
         "alarms": [when for when, _, alarm in ticker._heap if alarm._ring is not None],
         "tasks": [task.name for task in _tasks(trio.lowlevel.current_root_task()) if _is_of_a_call(task)],

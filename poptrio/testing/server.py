@@ -23,6 +23,7 @@ from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.hooks import Hooks
+from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.plugins import load_plugins
 from poptrio.server.registry import CallIds
 from poptrio.server.server import Server
@@ -56,11 +57,19 @@ class OneUser:
 class MemoryServer:
     """A running server and the network around it; made by `memory_server`.
 
-    ``scope`` is what it runs in, ``stopped`` is set when it has returned.
+    ``authority`` has its plugins and sessions; ``scope`` is what it runs in, ``stopped`` is set when it has returned.
     """
 
-    def __init__(self, server: Server, network: MemoryNetwork, listener: MemoryListener, nursery: trio.Nursery) -> None:
+    def __init__(
+        self,
+        server: Server,
+        authority: LocalAuthority,
+        network: MemoryNetwork,
+        listener: MemoryListener,
+        nursery: trio.Nursery,
+    ) -> None:
         self.server = server
+        self.authority = authority
         self.network = network
         self.ticker = Ticker()
         self.scope = trio.CancelScope()
@@ -102,7 +111,7 @@ class MemoryServer:
 
     def leftovers(self) -> list[str]:
         """What ended calls have left behind, a line for each kind; empty when nothing."""
-        return leftovers(self.server, self.network.server)
+        return leftovers(self.server, self.authority.sessions, self.network.server)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Run the server until it is stopped or ``scope`` is cancelled."""
@@ -132,13 +141,14 @@ async def memory_server(
     sessions = LiveSessions()
     async with hooks.lifespan(settings.plugins, settings.server_info(sessions)), trio.open_nursery() as nursery:
         await nursery.start(network.run)
+        authority = LocalAuthority(settings, hooks, sessions)
         if seed is None:
-            server = Server(settings, hooks, network.server, sessions=sessions)
+            server = Server(settings, authority, network.server)
         else:
             dice = random.Random(seed)
-            server = Server(settings, hooks, network.server, CallIds(dice), dice.randbytes, sessions)
+            server = Server(settings, authority, network.server, CallIds(dice), dice.randbytes)
         listener = MemoryListener()
-        memory = MemoryServer(server, network, listener, nursery)
+        memory = MemoryServer(server, authority, network, listener, nursery)
         nursery.start_soon(memory.ticker.run)
         await nursery.start(memory.run)
         yield memory

@@ -73,9 +73,11 @@ def test_round_trip_past_the_end_of_the_count(parameters, provider):
     assert not decryptor.reset_needed
 
 
-def test_a_memoryview_and_a_compressed_protocol_field():
+def test_a_packet_within_a_frame_and_a_compressed_protocol_field():
     encryptor, decryptor = MppeEncryptor(STATELESS), MppeDecryptor(STATELESS)
-    assert decryptor.decrypt(memoryview(encryptor.encrypt(b"\x21E"))) == b"\x21E"
+    frame = encryptor.encrypt(b"\x21E", b"\xff\x03\x00\xfd")
+    assert frame[:4] == b"\xff\x03\x00\xfd"
+    assert decryptor.decrypt(frame, 4) == b"\x21E"
 
 
 @pytest.mark.parametrize("gap", [1, 2, 255, 256, 3839, 3840])

@@ -102,5 +102,5 @@ async def test_nothing_is_left_of_refused_and_replaced_calls(backend, autojump_c
             call = await memory.dial()
         await call.hang_up()
         await wait_all_tasks_blocked()
-        sessions = memory.server.sessions
+        sessions = memory.authority.sessions
         assert (list(sessions), sessions._counted, sessions._up_by_name, sessions._entered) == ([], {}, {}, {})

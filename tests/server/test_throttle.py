@@ -241,7 +241,7 @@ async def test_a_later_challenge_is_answered_while_others_guess(backend, log, au
     async with memory_server("[ppp]\nauthentication_interval = 30.0", [backend]) as memory:
         call = await memory.dial()
         for _ in range(10):
-            memory.server.throttle.failed(THERE, "alice")
+            memory.authority.throttle.failed(THERE, "alice")
         await trio.sleep(35)
         assert [when for when, _ in backend.asked] == [0, 30]
         assert not call.over.is_set()
@@ -256,7 +256,7 @@ async def test_a_plugin_that_fails_is_no_guess(backend, autojump_clock):
         for _ in range(3):
             _, waited = await seconds_of(memory)
             assert waited == 0
-    assert memory.server.throttle._records == {}
+    assert memory.authority.throttle._records == {}
 
 
 @pytest.mark.parametrize("protocol", ["mschap-v2", "mschap-v1", "chap-md5", "pap"])

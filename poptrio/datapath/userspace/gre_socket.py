@@ -2,12 +2,12 @@
 
 import ctypes
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from ipaddress import IPv4Address
 from struct import pack
 
-from poptrio.datapath.base import CallEndpoint
+from poptrio.datapath.base import ALL_CALL_IDS, CallEndpoint, CallIdSlice
 
 MAX_PACKET = 65535
 
@@ -20,30 +20,45 @@ _SO_RCVBUFFORCE = 33
 # Room for what arrives while the thread is busy elsewhere: about 3,000 full packets, 100 ms at 30,000 per second.
 _RECEIVE_BUFFER = 8 << 20
 
-# Classic BPF: (code, jump if true, jump if false, constant). Passes version 1 with protocol 0x880b and nothing else, so
-# that GRE tunnels of other kinds on the same host do not wake us. Offsets are from the outer IP header.
-_ONLY_PPTP = (
+_Instruction = tuple[int, int, int, int]
+"""Of classic BPF: code, instructions to skip if true, and if false, constant."""
+
+# Passes version 1 with protocol 0x880b and nothing else, so that GRE tunnels of other kinds on the same host do not
+# wake us. Offsets are from the outer IP header.
+_ONLY_PPTP: tuple[_Instruction, ...] = (
     (0xB1, 0, 0, 0),  # X = length of the IP header
     (0x48, 0, 0, 2),  # A = protocol type
-    (0x15, 0, 4, 0x880B),
+    (0x15, 1, 0, 0x880B),
+    (0x06, 0, 0, 0),  # drop
     (0x50, 0, 0, 1),  # A = flags and version
     (0x54, 0, 0, 0x07),
-    (0x15, 0, 1, 1),
-    (0x06, 0, 0, MAX_PACKET),  # pass
+    (0x15, 1, 0, 1),
     (0x06, 0, 0, 0),  # drop
 )
-_NOTHING = ((0x06, 0, 0, 0),)
+_NOTHING: tuple[_Instruction, ...] = ((0x06, 0, 0, 0),)
+
+
+def gre_filter(call_ids: CallIdSlice) -> tuple[_Instruction, ...]:
+    """The program that passes PPTP's packets of ``call_ids``, and drops all others in the kernel."""
+    of_slice: tuple[_Instruction, ...] = (
+        (0x48, 0, 0, 6),  # A = Call ID
+        (0x94, 0, 0, call_ids.workers),  # A = A mod workers
+        (0x15, 1, 0, call_ids.worker),
+        (0x06, 0, 0, 0),  # drop
+    )
+    return (*_ONLY_PPTP, *(of_slice if call_ids != ALL_CALL_IDS else ()), (0x06, 0, 0, MAX_PACKET))
 
 
 class GreSocket:
-    """A raw socket for GRE to ``address``, or to every local address for 0.0.0.0.
+    """A raw socket for GRE to ``address``, or to every local address for 0.0.0.0, as far as it is for ``call_ids``.
 
     Raises OSError when the kernel refuses: without CAP_NET_RAW, or when ``address`` is not local.
     """
 
-    def __init__(self, address: IPv4Address) -> None:
+    def __init__(self, address: IPv4Address, call_ids: CallIdSlice = ALL_CALL_IDS) -> None:
         self.address = address
         self._senders: dict[IPv4Address, socket.socket] = {}
+        self._filter = gre_filter(call_ids)
         self.socket = _raw_socket()
         try:
             self._configure()
@@ -88,7 +103,7 @@ class GreSocket:
     def _configure(self) -> None:
         raw = self.socket
         raw.setblocking(False)
-        _attach_filter(raw, _ONLY_PPTP)
+        _attach_filter(raw, self._filter)
         # Don't-fragment stays clear on the outer packets: the inner ones were already made to fit the call's MTU. Where
         # the path is narrower still, fragments are slow, but with the bit set every full packet would be lost, and the
         # ICMP messages that say so would be about packets that we no longer have and cannot send smaller.
@@ -110,6 +125,6 @@ def _raw_socket() -> socket.socket:
         raise PermissionError(error.errno, f"a raw GRE socket is not allowed: {remedy}") from error
 
 
-def _attach_filter(raw: socket.socket, instructions: Sequence[tuple[int, int, int, int]]) -> None:
+def _attach_filter(raw: socket.socket, instructions: tuple[_Instruction, ...]) -> None:
     program = ctypes.create_string_buffer(b"".join(pack("=HBBI", *instruction) for instruction in instructions))
     raw.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, pack("@HP", len(instructions), ctypes.addressof(program)))

@@ -16,7 +16,14 @@ from ipaddress import IPv4Address, IPv4Network
 
 import trio
 
-from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters, NetworkParameters
+from poptrio.datapath.base import (
+    ALL_CALL_IDS,
+    CallEndpoint,
+    CallIdSlice,
+    CallOwner,
+    DataPathCounters,
+    NetworkParameters,
+)
 from poptrio.datapath.call_path import GreCallPath, Ports
 from poptrio.datapath.timers import Timers
 from poptrio.datapath.userspace.gre_socket import MAX_PACKET, GreSocket
@@ -47,6 +54,7 @@ class UserspaceSettings:
     is ``mtu``; None makes none: calls come up, and their IP packets go nowhere but to the ``deliver`` of
     `UserspaceDataPath`. ``address`` is our inner address, and ``routes`` are the inner networks of all clients
     (`covering_routes`); a client leaves both empty, since `NetworkParameters` bring address and routes with the call.
+    Of several processes that share addresses and routes, each has its own ``call_ids``.
     """
 
     listen: tuple[IPv4Address, ...]
@@ -55,6 +63,7 @@ class UserspaceSettings:
     address: IPv4Address | None = None
     routes: tuple[IPv4Network, ...] = ()
     gre: GreSettings = field(default_factory=GreSettings)
+    call_ids: CallIdSlice = ALL_CALL_IDS
 
 
 class UserspaceDataPath:
@@ -122,7 +131,7 @@ class UserspaceDataPath:
         # The socket for all addresses also gets the packets of each: a second one would see everything twice.
         for address in {_ANY} if _ANY in settings.listen else settings.listen:
             if address not in self._sockets:
-                gre_socket = self._sockets[address] = GreSocket(address)
+                gre_socket = self._sockets[address] = GreSocket(address, settings.call_ids)
                 resources.callback(gre_socket.close)
         resources.callback(self._sockets.clear)
         if settings.interface is not None:
@@ -136,7 +145,7 @@ class UserspaceDataPath:
         tun.set_up(settings.mtu)
         if settings.address is not None:
             tun.add_address(settings.address)
-        self._kernel_routes = KernelRoutes(settings.routes, tun.add_route, tun.remove_route)
+        self._kernel_routes = _kernel_routes(settings, tun)
         self._kernel_routes.add_standing()
         self._to_tun = partial(os.write, tun.fd)
         # ICMP messages go out by a socket: the kernel drops what comes out of the TUN with an address of its own.
@@ -253,6 +262,22 @@ class UserspaceDataPath:
     def _close_calls(self) -> None:
         for path in tuple(self._calls.values()):
             path.close()
+
+
+def _kernel_routes(settings: UserspaceSettings, tun: Tun) -> KernelRoutes:
+    """Where other processes have TUNs for the same pool, each call's own routes lead to the one that has the call.
+
+    The standing ones differ by metric, so that all can exist, and packets for addresses that nobody has end here.
+    """
+    if settings.call_ids == ALL_CALL_IDS:
+        return KernelRoutes(settings.routes, tun.add_route, tun.remove_route)
+    return KernelRoutes(
+        settings.routes,
+        partial(tun.add_route, before_others=True),
+        tun.remove_route,
+        add_standing=partial(tun.add_route, metric=settings.call_ids.worker + 1),
+        every=True,
+    )
 
 
 def _networks_behind(network: NetworkParameters | None) -> tuple[IPv4Network, ...]:

@@ -27,24 +27,34 @@ def covering_routes(pool: Iterable[AddressRange], server: IPv4Address) -> tuple[
 
 
 class KernelRoutes:
-    """Routes to the TUN for single calls, on top of the standing ones, each there as long as some call needs it."""
+    """Routes to the TUN for single calls, on top of the standing ones, each there as long as some call needs it.
+
+    With ``every`` a call has its own routes also where a standing one covers them: other TUNs share the pool. The
+    newest route counts then, as the newest of several calls with one address does within one TUN.
+    """
 
     def __init__(
         self,
         standing: Iterable[IPv4Network],
         add: Callable[[IPv4Network], None],
         remove: Callable[[IPv4Network], None],
+        *,
+        add_standing: Callable[[IPv4Network], None] | None = None,
+        every: bool = False,
     ) -> None:
         self._standing = tuple(standing)
+        self._covering = () if every else self._standing
         self._add = add
+        self._add_standing = add_standing or add
         self._remove = remove
+        self._every = every
         self._users: Counter[IPv4Network] = Counter()
         self._of_user: dict[Hashable, set[IPv4Network]] = {}
 
     def add_standing(self) -> None:
         """Add the standing routes. Raises OSError when the kernel refuses one."""
         for network in self._standing:
-            self._add(network)
+            self._add_standing(network)
 
     def restore(self) -> list[IPv4Network]:
         """Add the routes again that should be there; returns those that were not. Raises OSError as `replace`.
@@ -53,9 +63,10 @@ class KernelRoutes:
         thousand questions would stop all calls meanwhile.
         """
         missing: list[IPv4Network] = []
-        for network in (*self._standing, *self._users):
+        additions = [(self._add_standing, network) for network in self._standing]
+        for add, network in additions + [(self._add, network) for network in self._users]:
             try:
-                self._add(network)
+                add(network)
             except FileExistsError:
                 if not missing:
                     break
@@ -68,11 +79,13 @@ class KernelRoutes:
 
         Raises OSError when the kernel refuses one; ``user`` then has those before it, until it asks for none.
         """
-        wanted = [network for network in networks if not any(map(network.subnet_of, self._standing))]
+        wanted = [network for network in networks if not any(map(network.subnet_of, self._covering))]
         has = self._of_user.setdefault(user, set())
         for network in wanted:
             if network not in has:
-                if not self._users[network]:
+                if self._every and self._users[network]:
+                    self._remove(network)  # to become the newest
+                if self._every or not self._users[network]:
                     self._add(network)
                 self._users[network] += 1
                 has.add(network)

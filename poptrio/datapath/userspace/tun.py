@@ -14,6 +14,7 @@ from struct import Struct
 from pyroute2 import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
+from poptrio.datapath.userspace.route_socket import RouteSocket, explained
 from poptrio.errors import ConfigError, ConfigFault
 
 _DEVICE = "/dev/net/tun"
@@ -59,10 +60,11 @@ class Tun:
             request = fcntl.ioctl(self.fd, _TUNSETIFF, _IFREQ.pack(os.fsencode(name), _IFF_TUN | _IFF_NO_PI))
             self.name = os.fsdecode(_IFREQ.unpack(request)[0].rstrip(b"\0"))
             self._netlink = IPRoute()
+            self._index: int = self._netlink.link_lookup(ifname=self.name)[0]
+            self._routes = RouteSocket(self._index)
         except OSError as error:
             os.close(self.fd)
             raise _explained(name, error) from error
-        self._index = self._netlink.link_lookup(ifname=self.name)[0]
         self._mtu: int | None = None  # not set up yet
 
     def set_up(self, mtu: int) -> None:
@@ -90,19 +92,23 @@ class Tun:
         with suppress(OSError), self._kernel_asked(f"address {address}"):
             self._netlink.addr("del", index=self._index, address=str(address), prefixlen=32)
 
-    def add_route(self, network: IPv4Network) -> None:
-        """Have the kernel send packets for ``network`` to us."""
-        with self._kernel_asked(f"route {network}"):
-            self._netlink.route("add", dst=str(network), oif=self._index)
+    def add_route(self, network: IPv4Network, metric: int = 0, *, before_others: bool = False) -> None:
+        """Have the kernel send packets for ``network`` to us; as `RouteSocket.add`."""
+        try:
+            self._routes.add(network, metric, before_others=before_others)
+        except OSError as error:
+            why = f"{self.name}: route {network} was refused: {explained(error)}"
+            raise OSError(error.errno, why) from error
 
-    def remove_route(self, network: IPv4Network) -> None:
+    def remove_route(self, network: IPv4Network, metric: int = 0) -> None:
         """Undo `add_route`; never raises."""
-        with suppress(OSError), self._kernel_asked(f"route {network}"):
-            self._netlink.route("del", dst=str(network), oif=self._index)
+        with suppress(OSError):
+            self._routes.remove(network, metric)
 
     def close(self) -> None:
         """Remove the device, and with it its addresses and routes."""
         self._netlink.close()
+        self._routes.close()
         os.close(self.fd)
 
     @contextmanager
@@ -110,10 +116,7 @@ class Tun:
         try:
             yield
         except NetlinkError as error:
-            reason = os.strerror(error.code)
-            if error.code == errno.EEXIST:
-                reason = "there is one already that leads elsewhere"
-            raise OSError(error.code, f"{self.name}: {what} was refused: {reason}") from error
+            raise OSError(error.code, f"{self.name}: {what} was refused: {os.strerror(error.code)}") from error
 
 
 def _explained(name: str, error: OSError) -> OSError:

@@ -1,0 +1,1 @@
+"""Worker processes: one process for each core, and a parent that owns what must be one for all calls."""

@@ -1,0 +1,289 @@
+"""One worker as the parent sees it: its calls and connections, and what it says and asks.
+
+A call is counted from `messages.AdmitCall` to `messages.Ended`, or until the worker is lost. What it holds is given
+back after its last accounting record.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from ipaddress import IPv4Address
+from typing import Any
+
+import structlog
+import trio
+
+from poptrio.calls import AddressLease
+from poptrio.decisions import Accept
+from poptrio.errors import CauseOfEnd
+from poptrio.server.call_counts import CallCounts, Stranger
+from poptrio.server.call_rate import TOO_FAST
+from poptrio.server.goodbyes import Goodbyes
+from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.session_limit import TooManySessions
+from poptrio.server.shared import Stats
+from poptrio.server.throttle import TooManyAttempts
+from poptrio.workers import messages
+from poptrio.workers.channel import Channel, Question
+from poptrio.workers.remote_call import RemoteCall
+
+log = structlog.get_logger("poptrio.workers")
+
+
+_Ask = Callable[[RemoteCall, Question], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What is one for all workers. Questions to plugins, and accounting, run in ``nursery``, which outlives them.
+
+    ``stopped`` is set when the server has been told to stop.
+    """
+
+    authority: LocalAuthority
+    counts: CallCounts
+    stats: Stats
+    goodbyes: Goodbyes
+    stopped: trio.Event
+    nursery: trio.Nursery
+
+
+class WorkerLink:
+    """The parent's end of the conversation with one worker, over ``stream``.
+
+    ``started`` hears what the worker says about its start.
+    """
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        common: Common,
+        started: Callable[[messages.Ready | messages.Failed], None],
+    ) -> None:
+        self.calls: dict[str, RemoteCall] = {}
+        self._authority = common.authority
+        self._counts = common.counts
+        self._stats = common.stats
+        self._goodbyes = common.goodbyes
+        self._stopped = common.stopped
+        self._nursery = common.nursery
+        self._strangers: dict[str, Stranger] = {}  # by connection, also when it is a stranger's no more
+        self._channel = Channel(stream, self._told, self._asked)
+        self.tell = self._channel.tell
+        self._ears: dict[type, Callable[[Any], None]] = {
+            messages.Ready: started,
+            messages.Failed: started,
+            messages.ConnectionOpened: self._connection_opened,
+            messages.CallBegun: self._call_begun,
+            messages.ConnectionClosed: self._connection_closed,
+            messages.CameUp: self._came_up,
+            messages.InterimDue: self._interim_due,
+            messages.ProvedAgain: self._proved_again,
+            messages.Ending: self._ending,
+            messages.Ended: self._ended,
+            messages.Progress: self._progress,
+            messages.Counted: self._counted,
+        }
+
+    async def run(self) -> int:
+        """Serve the worker until it is gone, and return how many calls were lost with it."""
+        try:
+            await self._channel.run()
+        finally:
+            self._channel.withdraw_all()
+            lost = tuple(self.calls.values())
+            for call in lost:
+                self._lost(call)
+            for stranger in self._strangers.values():
+                stranger.known()
+        return len(lost)
+
+    # What the worker asks.
+
+    def _asked(self, question: Question) -> None:
+        match question.message:
+            case messages.AdmitConnection() as message:
+                question.answer(self._authority.hooks.admit(message.peer) or self._refuse_connection(message))
+            case messages.LogIn() as message:
+                self._ask_plugins(question, message.session_id, self._log_in)
+            case messages.AllocateAddress() as message:
+                self._ask_plugins(question, message.session_id, self._allocate)
+            case _:
+                raise AssertionError(f"asked {question.message}")
+
+    def _refuse_connection(self, message: messages.AdmitConnection | messages.ConnectionOpened) -> str | None:
+        """Why there may not be this connection, or None, and then it counts."""
+        why = self._counts.refuse_stranger(message.peer)
+        if why is None:
+            self._strangers[message.connection_id] = self._counts.stranger(message.peer)
+        return why
+
+    def _refuse_call(self, peer: IPv4Address) -> str | None:
+        if self._counts.too_fast(peer, trio.current_time()):
+            return TOO_FAST
+        return self._counts.refuse_call(peer)
+
+    def _ask_plugins(self, question: Question, session_id: str, ask: _Ask) -> None:
+        if (call := self.calls.get(session_id)) is not None:  # else it was refused, and is about to end
+            if call.asking is not None:
+                call.asking.cancel()  # a worker has one question at a time: this one is over, or was given up
+            call.asking = question.scope
+            self._nursery.start_soon(self._contained, call, ask, question)
+
+    async def _contained(self, call: RemoteCall, ask: _Ask, question: Question) -> None:
+        """What goes wrong here is a bug, and ends this call only."""
+        try:
+            with question.scope:
+                await ask(call, question)
+        except Exception as error:
+            call.log.exception("internal error")
+            call.end(CauseOfEnd.INTERNAL_ERROR, repr(error))
+
+    async def _log_in(self, call: RemoteCall, question: Question) -> None:
+        message = question.message
+        assert isinstance(message, messages.LogIn)
+        if call.accept is not None and not message.again:
+            self._begin_anew(call)
+        request = call.asked(message.request)
+        try:
+            answer = await self._authority.log_in(call, request, message.plugin, partial(self._is_known, call))
+        except TooManyAttempts as error:
+            question.answer(messages.NotAsked(error.seconds))
+            return
+        except TooManySessions as error:
+            question.answer(messages.NoPlace(str(error)))
+            return
+        first = isinstance(answer.decision, Accept) and call.accept is None
+        if isinstance(answer.decision, Accept) and first:
+            call.accept = answer.decision
+            call.known()
+            self._strangers.pop(call.info.connection_id, None)
+        assign = first and call.accept is not None and not call.accept.client_chooses_address
+        question.answer(messages.LoggedIn(call.answered(answer), assign))
+        if assign:
+            self.tell(messages.Assigned(call.info.session_id, message.number, await self._lease(call, None)))
+
+    async def _allocate(self, call: RemoteCall, question: Question) -> None:
+        message = question.message
+        assert isinstance(message, messages.AllocateAddress)
+        question.answer(await self._lease(call, message.wish))
+
+    async def _lease(self, call: RemoteCall, wish: IPv4Address | None) -> messages.Leased | messages.NotLeased:
+        answer = await self._authority.allocate_address(call, wish)
+        if not isinstance(answer, AddressLease):
+            return messages.NotLeased(str(answer))
+        if not self._is_known(call):
+            answer.release()
+        else:
+            if call.lease is not None:
+                call.lease.release()
+            call.lease = answer
+        return messages.Leased(answer.address, answer.owner)
+
+    def _begin_anew(self, call: RemoteCall) -> None:
+        """The client was negotiating again when it was accepted, and has not heard of it: it is nobody yet."""
+        if call.lease is not None:
+            call.lease.release()
+        self._authority.sessions.withdraw(call)
+        call.lease = call.accept = None
+
+    def _is_known(self, call: RemoteCall) -> bool:
+        """Whether the call has not ended."""
+        return call.info.session_id in self.calls
+
+    # What the worker says.
+
+    def _told(self, message: object) -> None:
+        self._ears[type(message)](message)
+
+    def _connection_opened(self, message: messages.ConnectionOpened) -> None:
+        if (why := self._refuse_connection(message)) is not None:
+            self.tell(messages.CloseConnection(message.connection_id, why))
+
+    def _connection_closed(self, message: messages.ConnectionClosed) -> None:
+        if (stranger := self._strangers.pop(message.connection_id, None)) is not None:
+            stranger.known()
+
+    def _call_begun(self, message: messages.CallBegun) -> None:
+        info, counts = message.info, self._counts
+        if (why := self._refuse_call(info.peer)) is not None:
+            self.tell(messages.EndCall(info.session_id, CauseOfEnd.TOO_MANY_CALLS, why))
+            return
+        strangers = [counts.stranger(info.peer)]
+        if info.connection_id in self._strangers:
+            strangers.append(self._strangers[info.connection_id])
+        self.calls[info.session_id] = RemoteCall(info, self.tell, strangers)
+        counts.count(self.calls[info.session_id])
+
+    def _came_up(self, message: messages.CameUp) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.up_since = trio.current_time()
+            call.authentication, call.encryption = message.authentication, message.encryption
+            self._stats.up += 1
+            self._authority.came_up(call)
+            call.network_is_up.set()
+            self._nursery.start_soon(self._account, call)
+
+    def _interim_due(self, message: messages.InterimDue) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.moved(message.traffic)
+            if call.accounting is not None:
+                call.accounting.interim_due()
+
+    def _proved_again(self, message: messages.ProvedAgain) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.proved_again(message.accept)
+
+    def _ending(self, message: messages.Ending) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.cause = message.cause
+
+    def _ended(self, message: messages.Ended) -> None:
+        if (call := self.calls.get(message.session_id)) is not None:
+            call.cause, call.encryption = message.cause, message.encryption
+            call.moved(message.traffic)
+            self._over(call)
+
+    def _progress(self, message: messages.Progress) -> None:
+        for session_id, traffic in message.traffic:
+            if (call := self.calls.get(session_id)) is not None:
+                call.moved(traffic)
+
+    def _counted(self, message: messages.Counted) -> None:
+        self._stats.refused += message.refused
+        self._stats.internal_errors += message.internal_errors
+
+    # The end of calls.
+
+    def _lost(self, call: RemoteCall) -> None:
+        stopped = self._stopped.is_set()  # then a worker may be quicker to end than to say everything
+        call.cause = call.cause or (CauseOfEnd.SERVER_SHUTDOWN if stopped else CauseOfEnd.WORKER_LOST)
+        self._over(call)
+        if not stopped:
+            call.log_end()
+
+    def _over(self, call: RemoteCall) -> None:
+        """The call counts no more; with its last record, or now if there is none, it gives back what it has."""
+        assert call.cause is not None
+        del self.calls[call.info.session_id]
+        self._counts.uncount(call)
+        self._stats.ended[call.cause] += 1
+        call.known()
+        if call.asking is not None:
+            call.asking.cancel()
+        if call.up_since is None:
+            self._authority.leave(call)
+        else:
+            call.ended.cancel()
+
+    async def _account(self, call: RemoteCall) -> None:
+        accounting = call.accounting = self._authority.accounting(call)
+        try:
+            with call.ended:
+                await accounting.run()
+        finally:
+            try:
+                with self._goodbyes.one():
+                    await accounting.stop()
+            finally:
+                self._authority.leave(call)

@@ -1,0 +1,66 @@
+"""The parent of workers: what is one for all calls, whichever process has them. It opens no call itself."""
+
+from collections.abc import Callable
+
+import trio
+
+from poptrio.config import Config
+from poptrio.server.call_counts import CallCounts
+from poptrio.server.goodbyes import Goodbyes
+from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.shared import Stats
+from poptrio.workers import messages
+from poptrio.workers.link import Common, WorkerLink
+
+
+class Parent:
+    """Serves the links of all workers; whoever has their streams calls `serve` for each.
+
+    ``nursery`` is where questions to plugins and accounting run; it must outlive all links.
+    """
+
+    def __init__(self, config: Config, authority: LocalAuthority, nursery: trio.Nursery) -> None:
+        self.authority = authority
+        self.counts = CallCounts(config.server)
+        self.stats = Stats()
+        self.links: dict[int, WorkerLink] = {}
+        self.stopped = trio.Event()
+        self.grace = config.server.grace
+        self.goodbyes = Goodbyes(config.server.grace)
+        self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether `stop` was called."""
+        return self.stopped.is_set()
+
+    @property
+    def call_count(self) -> int:
+        """How many calls there are."""
+        return sum(len(link.calls) for link in self.links.values())
+
+    def stop(self) -> None:
+        """Let all workers stop with goodbyes; the second time at once."""
+        if self.stopping:
+            self.goodbyes.end()
+        self.stopped.set()
+        for link in self.links.values():
+            link.tell(messages.Stop())
+
+    async def serve(
+        self,
+        stream: trio.abc.Stream,
+        begin: messages.Begin,
+        started: Callable[[messages.Ready | messages.Failed], None],
+    ) -> int:
+        """Let the worker at the other end of ``stream`` begin, and serve it until it is gone.
+
+        ``started`` hears what it says about its start. Returns how many calls were lost with it.
+        """
+        link = WorkerLink(stream, self._common, started)
+        self.links[begin.number] = link
+        try:
+            link.tell(begin)
+            return await link.run()
+        finally:
+            del self.links[begin.number]

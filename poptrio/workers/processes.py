@@ -1,0 +1,185 @@
+"""The processes of workers: started, watched, replaced when they die, and stopped.
+
+serve_with_workers
+├─ plugin lifespans     entered before anything else, left after the last record
+├─ questions, accounting
+└─ a worker's keeper    starts its process, serves its link, and starts another one when it dies
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import structlog
+import trio
+
+from poptrio.config import Config
+from poptrio.errors import ConfigError
+from poptrio.interfaces import interface_of
+from poptrio.server.hooks import Hooks, load_hooks
+from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.serve import Stoppable, listening
+from poptrio.server.sessions import LiveSessions
+from poptrio.workers.messages import Begin, Failed, Ready
+from poptrio.workers.parent import Parent
+
+EXIT_WAIT = 5.0
+"""Seconds that a worker has to end after its last word, and beyond the grace period."""
+
+HEALTHY = 30.0
+"""Seconds after which the death of a worker is not counted as a failed start."""
+
+FIRST_DELAY = 0.5
+LONGEST_DELAY = 30.0
+"""Seconds before another worker is started when the last one has died young; doubled each time."""
+
+log = structlog.get_logger("poptrio.workers")
+
+
+def number_of_workers(config: Config) -> int:
+    """``[server] workers``; for "auto" one for each core that this process may use (sched_getaffinity(2))."""
+    workers = config.server.workers
+    return len(os.sched_getaffinity(0)) if workers == "auto" else workers
+
+
+async def serve_with_workers(
+    config: Config,
+    *,
+    of_worker: Config | None = None,
+    hooks: Hooks | None = None,
+    task_status: trio.TaskStatus[Stoppable] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """`poptrio.server.serve.serve` with several processes: reports the `Parent` when all of them take calls.
+
+    ``of_worker`` is the configuration of a worker, where one may have less than all together.
+    """
+    hooks = hooks or load_hooks(config)
+    for sentence in config.insecure_settings():
+        log.warning("insecure setting", why=sentence)
+    sessions, workers = LiveSessions(), number_of_workers(config)
+    of_worker = (of_worker or config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
+    async with (
+        hooks.lifespan(config.plugins, config.server_info(sessions)),
+        trio.open_nursery() as accounts,
+    ):
+        async with listening(config):
+            pass  # a port that somebody else has is found out here; workers share theirs with anybody
+        parent = Parent(config, LocalAuthority(config, hooks, sessions), accounts)
+        async with trio.open_nursery() as keepers:
+            async with trio.open_nursery() as starting:
+                for number in range(workers):
+                    begin = Begin(of_worker, number, workers, ask_first=hooks.has("poptrio_admit"))
+                    keeper = _Keeper(parent, begin)
+                    starting.start_soon(keepers.start, keeper.run)
+            addresses = " ".join(map(str, config.server.listen))
+            interfaces = " ".join(interface_of(config.server.interface, number) for number in range(workers))
+            log.info("listening", address=addresses, interface=interfaces, workers=workers)
+            task_status.started(parent)
+    log.info("stopped")
+
+
+@dataclass(slots=True)
+class _Life:
+    """What became of one process: whether it took calls, why it gave up, and how it ended."""
+
+    ready: bool = False
+    failed: Failed | None = None
+    lost_calls: int = 0
+    exit_status: int = 0
+
+    def why(self) -> str:
+        """How it ended, in words."""
+        if self.failed is not None:
+            return "; ".join([*map(str, self.failed.faults), *filter(None, [self.failed.error])])
+        if self.exit_status < 0:
+            return f"killed by {signal.Signals(-self.exit_status).name}"
+        return f"it ended with exit code {self.exit_status}"
+
+
+class _Keeper:
+    """Sees to it that there is always one process for one worker, until the parent stops."""
+
+    def __init__(self, parent: Parent, begin: Begin) -> None:
+        self._parent = parent
+        self._begin = begin
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Report when the worker takes calls, and return after the parent has stopped it.
+
+        Raises `ConfigError` or OSError if the first process cannot start; later ones are tried again and again.
+        """
+        parent, delay = self._parent, 0.0
+        begun = trio.current_time()
+        life = await self._live(task_status)
+        if not life.ready and not parent.stopping:
+            raise _error(life)
+        while not parent.stopping:
+            healthy = trio.current_time() - begun > HEALTHY
+            delay = 0.0 if healthy else min(max(2 * delay, FIRST_DELAY), LONGEST_DELAY)
+            log.error("worker lost", number=self._begin.number, why=life.why(), calls=life.lost_calls, delay=delay)
+            with trio.move_on_after(delay):
+                await parent.stopped.wait()
+            if not parent.stopping:
+                begun = trio.current_time()
+                life = await self._live(trio.TASK_STATUS_IGNORED)
+
+    async def _live(self, task_status: trio.TaskStatus[None]) -> _Life:
+        """Start one process and serve it until it has ended."""
+        life = _Life()
+
+        def started(message: Ready | Failed) -> None:
+            if isinstance(message, Failed):
+                life.failed = message
+            else:
+                life.ready = True
+                task_status.started()
+
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = _start(theirs.fileno(), self._begin.number)
+        try:
+            async with (
+                trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream,
+                trio.open_nursery() as nursery,
+            ):
+                nursery.start_soon(self._kill_after_grace, process)
+                life.lost_calls = await self._parent.serve(stream, self._begin, started)
+                nursery.cancel_scope.cancel()
+            with trio.move_on_after(EXIT_WAIT):
+                await _ended(process)
+        finally:
+            process.kill()
+            life.exit_status = process.wait()  # SIGKILL is never waited for long
+        return life
+
+    async def _kill_after_grace(self, process: subprocess.Popen[bytes]) -> None:
+        await self._parent.stopped.wait()
+        await trio.sleep(self._parent.grace + EXIT_WAIT)
+        process.kill()
+
+
+def _start(descriptor: int, number: int) -> subprocess.Popen[bytes]:
+    """A worker's process, with its end of the socket pair.
+
+    Not in a thread of Trio's: the process dies with the thread that has started it.
+    """
+    command = [sys.executable, "-m", "poptrio.workers.worker", str(descriptor), str(number)]
+    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL)
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    descriptor = os.pidfd_open(process.pid)
+    try:
+        await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _error(life: _Life) -> Exception:
+    """Why the server cannot start."""
+    if life.failed is not None and life.failed.faults:
+        return ConfigError(*life.failed.faults)
+    return OSError(life.failed.error if life.failed is not None else f"a worker did not start: {life.why()}")

@@ -1,0 +1,190 @@
+"""A worker process: control connections, GRE, PPP and a TUN of its own; what is one for all calls it asks its parent.
+
+    Worker.run
+    ├─ channel                orders of the parent, answers; its end is the end of everything
+    ├─ reports                traffic of the calls, every few seconds
+    └─ data path, Server.run  as in a server of one process
+
+It is started as ``python -m poptrio.workers.worker DESCRIPTOR NUMBER``, obeys its parent and no signal of the terminal,
+and ends at once when the parent is gone.
+"""
+
+import ctypes
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from typing import Protocol
+
+import structlog
+import trio
+
+from poptrio.config import Config
+from poptrio.datapath.base import CallIdSlice, DataPath
+from poptrio.datapath.userspace.path import UserspaceDataPath
+from poptrio.errors import ConfigError
+from poptrio.observe.log import configure
+from poptrio.runtime import garbage
+from poptrio.runtime.exception_groups import leaves
+from poptrio.server.registry import CallIds
+from poptrio.server.serve import listening
+from poptrio.server.server import Server
+from poptrio.server.settings import userspace_settings
+from poptrio.workers import messages
+from poptrio.workers.channel import Channel, Question
+from poptrio.workers.remote_authority import RemoteAuthority
+
+REPORT_INTERVAL = 5.0
+"""Seconds between two reports of what was counted."""
+
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+log = structlog.get_logger("poptrio.workers")
+
+
+class RunningDataPath(DataPath, Protocol):
+    """A data path, and how it is opened and closed."""
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Move packets until `close`."""
+
+    def close(self) -> None:
+        """Make `run` return."""
+
+
+Listen = Callable[[Config], AbstractAsyncContextManager[Sequence[trio.abc.Listener[trio.SocketStream]]]]
+
+
+class Worker:
+    """One worker, at the other end of ``stream``. ``open_datapath`` and ``listen`` are other ones in tests only."""
+
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        open_datapath: Callable[[messages.Begin], RunningDataPath],
+        listen: Listen,
+    ) -> None:
+        self.server: Server | None = None
+        self._channel = Channel(stream, self._told, self._asked)
+        self._authority = RemoteAuthority(self._channel)
+        self._open_datapath = open_datapath
+        self._listen = listen
+        self._begin: messages.Begin | None = None
+        self._begun = trio.Event()
+        self._serving = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Do what the parent wants until it wants no more, or is gone. Raises nothing but bugs."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._carry)
+            with self._serving:
+                await self._begun.wait()
+                assert self._begin is not None
+                try:
+                    await self._serve(self._begin)
+                except* (ConfigError, OSError) as group:
+                    self._failed(list(leaves(group)))
+            self._channel.finish()
+
+    async def _carry(self) -> None:
+        try:
+            await self._channel.run()
+        finally:  # all is said, or the parent is gone
+            for _ in range(2):
+                self._stop()
+            self._serving.cancel()
+
+    async def _serve(self, begin: messages.Begin) -> None:
+        datapath = self._open_datapath(begin)
+        async with self._listen(begin.config) as listeners, trio.open_nursery() as nursery:
+            await nursery.start(datapath.run)
+            call_ids = CallIds(of=CallIdSlice(begin.number, begin.workers))
+            server = Server(begin.config, self._authority, datapath, call_ids)
+            async with trio.open_nursery() as calls:
+                await calls.start(server.run, listeners)
+                nursery.start_soon(self._report, server)
+                self.server = server
+                self._channel.tell(messages.Ready())
+            self._report_counts(server)
+            datapath.close()
+            nursery.cancel_scope.cancel()
+
+    async def _report(self, server: Server) -> None:
+        while True:
+            await trio.sleep(REPORT_INTERVAL)
+            await self._authority.report_traffic()
+            self._report_counts(server)
+
+    def _report_counts(self, server: Server) -> None:
+        stats = server.stats
+        if stats.refused or stats.internal_errors:
+            self._channel.tell(messages.Counted(stats.refused, stats.internal_errors))
+            stats.refused = stats.internal_errors = 0
+
+    def _failed(self, errors: Sequence[BaseException]) -> None:
+        faults = tuple(fault for error in errors if isinstance(error, ConfigError) for fault in error.faults)
+        text = "; ".join(str(error) for error in errors if isinstance(error, OSError))
+        self._channel.tell(messages.Failed(faults, text))
+
+    # Orders of the parent.
+
+    def _told(self, message: object) -> None:
+        match message:
+            case messages.Begin():
+                self._begin = message
+                self._authority.ask_first = message.ask_first
+                self._begun.set()
+            case messages.Stop():
+                self._stop()
+            case messages.CloseConnection():
+                if self.server is not None:
+                    self.server.close_connection(message.connection_id, message.why)
+            case messages.Assigned():
+                self._authority.assigned(message)
+            case messages.EndCall():
+                self._authority.end_call(message)
+            case messages.ChangeCall():
+                self._authority.change_call(message)
+            case _:
+                raise AssertionError(f"told {message}")
+
+    def _asked(self, question: Question) -> None:
+        raise AssertionError(f"asked {question.message}")
+
+    def _stop(self) -> None:
+        if self.server is None:
+            self._serving.cancel()
+        else:
+            self.server.stop()
+
+
+def _datapath(begin: messages.Begin) -> UserspaceDataPath:
+    return UserspaceDataPath(userspace_settings(begin.config, CallIdSlice(begin.number, begin.workers)))
+
+
+def main() -> None:
+    """The process."""
+    descriptor, number = map(int, sys.argv[1:])
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.SIG_IGN)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    structlog.contextvars.bind_contextvars(worker=number)
+    trio.run(_run, descriptor)
+
+
+async def _run(descriptor: int) -> None:
+    stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor)))
+    async with stream:
+        await Worker(stream, _open, partial(listening, shared=True)).run()
+
+
+def _open(begin: messages.Begin) -> UserspaceDataPath:
+    configure(begin.config.log.level, begin.config.log.format)
+    garbage.settle()
+    return _datapath(begin)
+
+
+if __name__ == "__main__":
+    main()
