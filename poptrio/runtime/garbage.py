@@ -1,7 +1,7 @@
 """When the garbage collector of this process runs: often over what is young, over everything only when few calls live.
 
-A full collection looks at every object there is, about 130 for each call: with 10,000 calls it would stop the server for
-a third of a second, and with them all in place it finds nothing, because what belongs to a call is freed when the call
+A full collection looks at every object there is, about 130 for each call: with 10,000 calls it would stop the server
+for a third of a second, and with them all in place it finds nothing, because what belongs to a call is freed when the call
 ends (`poptrio.runtime.dismantle`). What plugins leave behind in circles waits until it can be collected quickly.
 """
 
@@ -10,16 +10,16 @@ from collections.abc import Callable
 
 import trio
 
-YOUNG, MIDDLE = 2_000, 10
-"""New objects after which they are looked at, and how often that happens before the survivors are, too: 5 ms."""
+YOUNG, MIDDLE = 1_000, 5
+"""New objects after which they are looked at, and how often that happens before the survivors are, too: a few ms."""
 
 NEVER = 1 << 30
 
 QUIET = 500
 """Calls up to which everything may be collected: about 20 ms."""
 
-MOST_ENDED = 200_000
-"""Ended calls after which it is done in any case."""
+MUCH = 5_000
+"""Collections of what is young after which everything is collected in any case: some 200,000 calls."""
 
 INTERVAL = 60.0
 """Seconds between two looks at whether it can be."""
@@ -32,17 +32,13 @@ def settle() -> None:
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
 
 
-async def collect_when_quiet(living: Callable[[], int], ended: Callable[[], int]) -> None:
-    """Collect everything from time to time; the arguments tell how many calls live, and have ended.
+async def collect_when_quiet(living: Callable[[], int]) -> None:
+    """Collect everything from time to time; ``living`` tells how many calls there are. Never returns.
 
-    Never returns; idle where `settle` was not called, and Python collects as usual.
+    Where `settle` was not called, Python collects as usual.
     """
-    ended_before = 0
     while True:
         await trio.sleep(INTERVAL)
-        if not gc.get_freeze_count():
-            continue
-        fresh = ended() - ended_before
-        if (fresh and living() <= QUIET) or fresh >= MOST_ENDED:
-            ended_before = ended()
+        news = gc.get_count()[2] if gc.get_freeze_count() else 0
+        if (news and living() <= QUIET) or news >= MUCH:
             gc.collect()

@@ -114,6 +114,7 @@ async def serve_until_signalled(config: Config, run: Serve | None = None) -> Non
                 nursery.start_soon(obey)
                 server = await serving.start(functools.partial(run or serve, config, hooks=hooks))
                 garbage.settle()
+                nursery.start_soon(garbage.collect_when_quiet, functools.partial(getattr, server, "call_count"))
             nursery.cancel_scope.cancel()
 
 

@@ -13,7 +13,6 @@ from poptrio.config import Config
 from poptrio.datapath.base import DataPath
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.dismantle import dismantle
-from poptrio.runtime.garbage import collect_when_quiet
 from poptrio.server.authority import Authority
 from poptrio.server.connection import Connection
 from poptrio.server.registry import CallIds
@@ -69,7 +68,6 @@ class Server(Shared):
             plumbing.start_soon(self.ticker.run)
             plumbing.start_soon(self._end_grace)
             plumbing.start_soon(self.log_limit.run)
-            plumbing.start_soon(collect_when_quiet, lambda: len(self.registry.calls), self.stats.ended.total)
             with self._running:
                 await self._serve(listeners, task_status)
             plumbing.cancel_scope.cancel()

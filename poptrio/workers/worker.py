@@ -105,6 +105,7 @@ class Worker:
             async with trio.open_nursery() as calls:
                 await calls.start(server.run, listeners)
                 nursery.start_soon(self._report, server)
+                nursery.start_soon(garbage.collect_when_quiet, partial(getattr, server, "call_count"))
                 self.server = server
                 self._channel.tell(messages.Ready())
             self._report_counts(server)
