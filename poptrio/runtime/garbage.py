@@ -1,8 +1,8 @@
 """When the garbage collector of this process runs: often over what is young, over everything only when few calls live.
 
 A full collection looks at every object there is, about 130 for each call: with 10,000 calls it would stop the server
-for a third of a second, and with them all in place it finds nothing, because what belongs to a call is freed when the call
-ends (`poptrio.runtime.dismantle`). What plugins leave behind in circles waits until it can be collected quickly.
+for a third of a second, and would find nothing, because what belongs to a call is freed when the call ends
+(`poptrio.runtime.dismantle`). What plugins leave behind in circles waits until it can be collected quickly.
 """
 
 import gc

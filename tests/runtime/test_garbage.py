@@ -9,7 +9,7 @@ from poptrio.runtime import garbage
 
 
 @pytest.fixture
-def collections(monkeypatch, autojump_clock):
+def collections(monkeypatch):
     """When everything was collected, in seconds; with as many young collections behind us as a test says."""
     times: list[float] = []
     monkeypatch.setattr(garbage.gc, "collect", lambda: times.append(trio.current_time()))
@@ -27,14 +27,14 @@ def collections(monkeypatch, autojump_clock):
         (10_000, garbage.MUCH, [60.0, 120.0]),
     ],
 )
-async def test_when_everything_is_collected(living, news, times, collections, monkeypatch):
+async def test_when_everything_is_collected(living, news, times, collections, monkeypatch, autojump_clock):
     monkeypatch.setattr(garbage.gc, "get_count", lambda: (0, 0, news))
     with trio.move_on_after(130):
         await garbage.collect_when_quiet(lambda: living)
     assert collections == times
 
 
-async def test_nothing_where_python_collects_as_usual(collections, monkeypatch):
+async def test_nothing_where_python_collects_as_usual(collections, monkeypatch, autojump_clock):
     monkeypatch.setattr(garbage.gc, "get_count", lambda: (0, 0, garbage.MUCH))
     monkeypatch.setattr(garbage.gc, "get_freeze_count", lambda: 0)
     with trio.move_on_after(130):
