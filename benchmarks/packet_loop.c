@@ -1,9 +1,9 @@
 /* What a packet costs at least: the steps of the userspace data path for one call, as a plain loop in C.
  *
- *     packet_loop decapsulate|encapsulate none|stateful|stateless SIZE BURSTS BURST PEER_NAMESPACE
+ *     packet_loop decapsulate|encapsulate none|stateful|stateless SIZE BURSTS BURST PEER_NAMESPACE NETWORK_NAMESPACE
  *
- * Run as root in the server's network namespace of benchmarks/packets.py (addresses below); the peer's is given by
- * path. Each burst is put into the receive queue first, which is not measured, then taken out and worked off, which is.
+ * Run as root in the server's network namespace of benchmarks/packets.py (addresses below); those of the peer and of
+ * the network behind the server, to which inner packets are forwarded, are given by path. Each burst is put into the receive queue first, which is not measured, then taken out and worked off, which is.
  * Prints the CPU time per packet in nanoseconds, kernel and user together.
  *
  * decapsulate: recv from the raw GRE socket, header, sequence number, acknowledgement every 16 packets, PPP protocol,
@@ -34,6 +34,7 @@
 #define CLIENT "192.0.2.2"
 #define INNER_SERVER "10.90.0.1"
 #define INNER_CLIENT "10.90.0.2"
+#define HOST "198.51.100.2"
 #define PORT 5000
 #define CALL_ID 1
 #define PEER_CALL_ID 2
@@ -147,6 +148,13 @@ static void sink(int type, int protocol, const char *text, int port) {
         die("filter");
 }
 
+static void enter(const char *namespace) {
+    int fd = open(namespace, O_RDONLY);
+    if (fd < 0 || setns(fd, CLONE_NEWNET) < 0)
+        die(namespace);
+    close(fd);
+}
+
 static int open_tun(void) {
     struct ifreq request = {.ifr_flags = IFF_TUN | IFF_NO_PI};
     int fd = open("/dev/net/tun", O_RDWR);
@@ -220,8 +228,8 @@ static void encapsulate_burst(int gre, int tun, struct mppe *mppe, int burst, ui
 }
 
 int main(int count, char **arguments) {
-    if (count != 7) {
-        fputs("usage: packet_loop decapsulate|encapsulate none|stateful|stateless SIZE BURSTS BURST NAMESPACE\n", stderr);
+    if (count != 8) {
+        fputs("usage: packet_loop decapsulate|encapsulate none|stateful|stateless SIZE BURSTS BURST PEER NETWORK\n", stderr);
         return 2;
     }
     int inwards = strcmp(arguments[1], "decapsulate") == 0;
@@ -230,11 +238,11 @@ int main(int count, char **arguments) {
     int tun = open_tun();
     int gre = bound(SOCK_RAW, IPPROTO_GRE, SERVER, 0);
     setsockopt(gre, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room);
-    sink(SOCK_DGRAM, 0, INNER_SERVER, PORT);
     int udp = bound(SOCK_DGRAM, 0, INNER_SERVER, 0);
-    int home = open("/proc/self/ns/net", O_RDONLY), peer = open(arguments[6], O_RDONLY);
-    if (setns(peer, CLONE_NEWNET) < 0)
-        die("setns");
+    int home = open("/proc/self/ns/net", O_RDONLY);
+    enter(arguments[7]);
+    sink(SOCK_DGRAM, 0, HOST, PORT);
+    enter(arguments[6]);
     sink(SOCK_RAW, IPPROTO_GRE, CLIENT, 0);
     int sender = bound(SOCK_RAW, IPPROTO_GRE, CLIENT, 0);
     struct sock_filter drop = {BPF_RET | BPF_K, 0, 0, 0};
@@ -252,7 +260,7 @@ int main(int count, char **arguments) {
     uint8_t *inner = room_for_inner + 2;
     memset(inner, 0, size);
     inner[0] = 0x45, inner[2] = size >> 8, inner[3] = size & 255, inner[8] = 64, inner[9] = 17;
-    uint32_t ends[2] = {inet_addr(INNER_CLIENT), inet_addr(INNER_SERVER)};
+    uint32_t ends[2] = {inet_addr(INNER_CLIENT), inet_addr(HOST)};
     memcpy(inner + 12, ends, 8);
     uint16_t udp_header[4] = {htons(PORT), htons(PORT), htons(size - 20), 0};
     memcpy(inner + 20, udp_header, 8);

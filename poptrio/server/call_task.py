@@ -135,6 +135,6 @@ class _CallTask:
         call.server.registry.remove(call, trio.current_time())
         self._control.forget_call(call)
         call.log_end()
-        call.limits = call.path = None
+        call.limits = None
         if self._ppp is not None:
             self._ppp.dismantle()
