@@ -18,7 +18,6 @@ import trio
 
 from poptrio.config import Config
 from poptrio.errors import ConfigError
-from poptrio.interfaces import interface_of
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.serve import Stoppable, listening
@@ -39,12 +38,6 @@ LONGEST_DELAY = 30.0
 log = structlog.get_logger("poptrio.workers")
 
 
-def number_of_workers(config: Config) -> int:
-    """``[server] workers``; for "auto" one for each core that this process may use (sched_getaffinity(2))."""
-    workers = config.server.workers
-    return len(os.sched_getaffinity(0)) if workers == "auto" else workers
-
-
 async def serve_with_workers(
     config: Config,
     *,
@@ -59,7 +52,7 @@ async def serve_with_workers(
     hooks = hooks or load_hooks(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    sessions, workers = LiveSessions(), number_of_workers(config)
+    sessions, workers = LiveSessions(), config.server.worker_count
     of_worker = (of_worker or config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),
@@ -75,8 +68,7 @@ async def serve_with_workers(
                     keeper = _Keeper(parent, begin)
                     starting.start_soon(keepers.start, keeper.run)
             addresses = " ".join(map(str, config.server.listen))
-            interfaces = " ".join(interface_of(config.server.interface, number) for number in range(workers))
-            log.info("listening", address=addresses, interface=interfaces, workers=workers)
+            log.info("listening", address=addresses, interface=" ".join(config.server.interfaces), workers=workers)
             task_status.started(parent)
     log.info("stopped")
 
