@@ -26,19 +26,21 @@ Every command with its arguments and options. This page is generated from `poptr
 
 | exit code | says |
 |---|---|
-| 0 | done; for `check`, nothing is a fault; for `dial`, all steps were passed and nobody but you ended the call |
+| 0 | done; for `check`, nothing is a fault; for `dial`, all steps were passed and nobody but you ended the call; for \
+`load`, the same is true of every call |
 | 1 | refused or failed |
 | 2 | wrong arguments, or a configuration that cannot be used; nothing was started |
 
 | environment variable | says |
 |---|---|
-| `{PASSWORD_VARIABLE}` | the password for `dial`, where other users of the machine cannot see it |
+| `{PASSWORD_VARIABLE}` | the password for `dial` and `load`, where other users of the machine cannot see it |
 | `POPTRIO_TRACE_HOOKS` | `1`: print every answer of a plugin to standard error |
 
 Where `--json` is offered, standard output is JSON and nothing else, unless the arguments are wrong. Faults in a
 configuration are `{{"faults": [{{"place": …, "message": …}}]}}`. `dial` without `--probe` prints two objects: one when
 the call is up, and one when it has ended. A call that did not come up has `"reached": false`, and `failed_step` is
-`null` where no step has failed: it was interrupted, or this machine does not let us dial.
+`null` where no step has failed: it was interrupted, or this machine does not let us dial. `load` prints one object,
+with times in seconds; phases that did not happen are `null`. Where this machine does not let us dial, it prints none.
 """
 
 STEPS = """\

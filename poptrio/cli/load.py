@@ -147,15 +147,19 @@ def _run(target: LoadTarget, settings: LoadSettings, as_json: bool) -> LoadRepor
 
 async def _load(target: LoadTarget, settings: LoadSettings, as_json: bool) -> LoadReport:
     running: list[Load] = []
+    early = False  # a signal came while the server's name was looked up
 
     async def obey() -> None:
+        nonlocal early
         async for _ in signals:
-            if not running:
-                break
-            running[0].interrupt()
+            early = True
+            for run in running:
+                run.interrupt()
 
     def begins(run: Load) -> None:
         running.append(run)
+        if early:
+            run.interrupt()
         if not as_json and sys.stderr.isatty():
             nursery.start_soon(LoadBar(run).run)
 

@@ -6,7 +6,6 @@ import trio
 from rich.console import Console
 from rich.markup import escape as plain
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from poptrio.client.load import Load
 from poptrio.client.load_report import Distribution, Failures, LoadReport
@@ -32,7 +31,7 @@ class LoadBar:
             while True:
                 now = self._run.progress
                 if now.phase != phase:
-                    bars.reset(bar, description=now.phase)
+                    bars.reset(bar, description=now.phase, total=now.total, text="")
                     phase = now.phase
                 text = f"{now.done:,.0f} of {now.total:,.0f}"
                 bars.update(bar, completed=now.done, total=now.total, text=text)
@@ -41,13 +40,11 @@ class LoadBar:
 
 
 def print_report(report: LoadReport, console: Console) -> None:
-    """The table, a row for each number that matters."""
-    table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
-    for name, value in _rows(report):
-        table.add_row(name, plain(escape(value)))
-    console.print(table)
+    """The table, a row for each number that matters; reasons may be longer than the terminal is wide."""
+    rows = list(_rows(report))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        console.print(f"{name:<{width}}  {plain(escape(value))}", soft_wrap=True)
 
 
 def _rows(report: LoadReport) -> Iterator[tuple[str, str]]:
@@ -58,7 +55,7 @@ def _rows(report: LoadReport) -> Iterator[tuple[str, str]]:
     for failures in report.failures:
         yield f"  failed: {failures.step}", _failures(failures)
     if held is not None:
-        yield "held", f"{held.up:,} calls for {held.seconds:.1f} s"
+        yield "held", f"{held.up:,} calls to the end of {held.seconds:.1f} s"
         yield "  CPU here", _share(held.cpu, held.seconds)
     if packets is not None:
         yield (
@@ -73,9 +70,10 @@ def _rows(report: LoadReport) -> Iterator[tuple[str, str]]:
         yield "  CPU here", f"{_share(packets.cpu, packets.seconds)}, {per_packet}"
     if report.lost is not None:
         yield "lost calls", _failures(report.lost)
-    how = "vanished" if hang_ups.vanished else "hung up"
-    yield how, f"{hang_ups.calls:,} calls in {hang_ups.seconds:.2f} s: {hang_ups.per_second:,.1f}/s"
-    yield "  CPU here", _share(hang_ups.cpu, hang_ups.seconds)
+    if hang_ups.calls:
+        how = "vanished" if hang_ups.vanished else "hung up"
+        yield how, f"{hang_ups.calls:,} calls in {hang_ups.seconds:.2f} s: {hang_ups.per_second:,.1f}/s"
+        yield "  CPU here", _share(hang_ups.cpu, hang_ups.seconds)
     if report.interrupted:
         yield "interrupted", "these are the numbers up to then"
 

@@ -76,6 +76,7 @@ class ClientCall:
         "_datapath",
         "_driver",
         "_encryption",
+        "_goodbye",
         "_line",
         "_living",
         "_over",
@@ -87,7 +88,6 @@ class ClientCall:
         "_settings",
         "_suspicion",
         "_up",
-        "_vanished",
         "_why",
         "_wire",
         "tunnel",
@@ -123,7 +123,7 @@ class ClientCall:
         self._path: CallPath | None = None
         self._living = trio.CancelScope()
         self._over = False
-        self._vanished = False
+        self._goodbye = trio.CancelScope(shield=True)
         self._why = ""
         self._suspicion = ""  # why the server hung up, as far as we can guess
         self._reason_overdue = ticker.alarm(self._no_reason_came)
@@ -138,9 +138,9 @@ class ClientCall:
                 await self._wire.flush()
                 await self._wire.read()
         finally:
-            if not self._vanished:
-                with trio.move_on_after(GOODBYE_WAIT, shield=True):
-                    await self._say_goodbye()
+            self._goodbye.deadline = trio.current_time() + GOODBYE_WAIT
+            with self._goodbye:
+                await self._say_goodbye()
             self._driver.close()
             self._reason_overdue.close()
             if self._path is not None:
@@ -152,8 +152,8 @@ class ClientCall:
         self._end(HUNG_UP if self.tunnel is not None else INTERRUPTED)
 
     def vanish(self) -> None:
-        """End the call without a goodbye, as a client does whose power is gone."""
-        self._vanished = True
+        """End the call without a goodbye, as a client does whose power is gone, or cut one short that is being said."""
+        self._goodbye.cancel()
         self.hang_up()
 
     def fail(self, why: str, step: Step | None = None) -> None:
@@ -182,6 +182,7 @@ class ClientCall:
 
         TCP that is closed with something unread becomes a reset, which some servers call a lost connection.
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         now = trio.current_time()
         terminate = functools.partial(self._session.terminate, CauseOfEnd.CLIENT_HUNG_UP, "", now)
         await self._driver.say_goodbye(terminate, GOODBYE_WAIT / 2)

@@ -89,7 +89,8 @@ class Distribution:
 class SetUps:
     """The first phase. ``seconds`` are from the first TCP connection until the last call was up or had failed.
 
-    ``cpu`` here and in the other phases are seconds of CPU that this process took for it.
+    ``cpu`` here and in the other phases are seconds of CPU that this process took for it;
+    ``cpu_per_call`` is its share for each call that was begun.
     """
 
     begun: int
@@ -112,7 +113,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class Packets:
-    """The third phase: inner packets of ``size`` octets. ``lost`` is what had no reply."""
+    """The third phase: inner packets of ``size`` octets. ``lost`` is what had no reply.
+
+    ``received_per_second`` counts the replies that came while requests were sent, not those after the last one.
+    """
 
     size: int
     seconds: float

@@ -4,7 +4,7 @@ import errno
 import re
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 import trio
@@ -49,7 +49,7 @@ class LoadTarget:
     host: str
     port: int
     users: UserPattern
-    password: str
+    password: str = field(repr=False)
     session: SessionSettings
     sources: Sequence[IPv4Address] = ()
 

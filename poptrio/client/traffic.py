@@ -66,6 +66,7 @@ class Traffic:
     def __init__(self, rate: float, size: int) -> None:
         self.sent = 0
         self.received = 0
+        self.received_in_time = 0  # while requests were being sent
         self.seconds = 0.0
         self.round_trips = Histogram()
         self._rate = rate
@@ -84,24 +85,25 @@ class Traffic:
                 await self._send()
         finally:
             self.seconds = trio.current_time() - begun
+            self.received_in_time = self.received
             self._all_answered = trio.Event()
         if self.received < self.sent:
             with trio.move_on_after(ANSWER_WAIT):
                 await self._all_answered.wait()
 
     async def _send(self) -> None:
-        """What is due, in batches. What cannot be sent in time is not made up for beyond a batch or two."""
+        """What is due, in batches. What cannot be sent in time is not made up for beyond a few batches."""
         allowance = 0.0
         before = trio.current_time()
         while self._pingers:
             now = trio.current_time()
-            allowance = min(allowance + (now - before) * self._rate, 2.0 * BATCH)
+            allowance = min(allowance + (now - before) * self._rate, 4.0 * BATCH)
             before = now
             number = min(int(allowance), BATCH)
             allowance -= number
             for _ in range(number):
                 self._send_one()
-            if allowance >= BATCH:
+            if number == BATCH:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.sleep(max(PACE, (1.0 - allowance) / self._rate))
