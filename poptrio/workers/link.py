@@ -4,7 +4,7 @@ A call is counted from `messages.AdmitCall` to `messages.Ended`, or until the wo
 back after its last accounting record.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -85,8 +85,8 @@ class WorkerLink:
             messages.Counted: self._counted,
         }
 
-    async def run(self) -> int:
-        """Serve the worker until it is gone, and return how many calls were lost with it."""
+    async def run(self) -> Sequence[RemoteCall]:
+        """Serve the worker until it is gone, and return the calls that were lost with it."""
         try:
             await self._channel.run()
         finally:
@@ -96,7 +96,7 @@ class WorkerLink:
                 self._lost(call)
             for stranger in self._strangers.values():
                 stranger.known()
-        return len(lost)
+        return lost
 
     # What the worker asks.
 

@@ -282,6 +282,8 @@ async def test_calls_of_a_lost_worker_are_accounted_and_give_everything_back(fle
         assert workers.sides[0].lost == 1
         assert is_up(other)
         await workers.replace(0)
+        (resting,) = [call_id for _, call_id in workers.sides[0].worker.server.registry.call_ids._resting]
+        assert resting == lost.connected.peer_call_id
         again = await workers.dial(0, "alice")
         assert is_up(again)
         assert again.address == lost.address
