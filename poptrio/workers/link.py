@@ -101,15 +101,19 @@ class WorkerLink:
     # What the worker asks.
 
     def _asked(self, question: Question) -> None:
-        match question.message:
-            case messages.AdmitConnection() as message:
-                question.answer(self._authority.hooks.admit(message.peer) or self._refuse_connection(message))
-            case messages.LogIn() as message:
-                self._ask_plugins(question, message.session_id, self._log_in)
-            case messages.AllocateAddress() as message:
-                self._ask_plugins(question, message.session_id, self._allocate)
-            case _:
-                raise AssertionError(f"asked {question.message}")
+        try:
+            match question.message:
+                case messages.AdmitConnection() as message:
+                    question.answer(self._authority.hooks.admit(message.peer) or self._refuse_connection(message))
+                case messages.LogIn() as message:
+                    self._ask_plugins(question, message.session_id, self._log_in)
+                case messages.AllocateAddress() as message:
+                    self._ask_plugins(question, message.session_id, self._allocate)
+                case _:
+                    raise AssertionError(f"asked {question.message}")
+        except Exception:
+            log.exception("internal error")
+            self._stats.internal_errors += 1
 
     def _refuse_connection(self, message: messages.AdmitConnection | messages.ConnectionOpened) -> str | None:
         """Why there may not be this connection, or None, and then it counts."""
@@ -194,7 +198,11 @@ class WorkerLink:
     # What the worker says.
 
     def _told(self, message: object) -> None:
-        self._ears[type(message)](message)
+        try:
+            self._ears[type(message)](message)
+        except Exception:  # a bug, which may cost one call something, but not all
+            log.exception("internal error")
+            self._stats.internal_errors += 1
 
     def _connection_opened(self, message: messages.ConnectionOpened) -> None:
         if (why := self._refuse_connection(message)) is not None:
