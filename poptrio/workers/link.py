@@ -1,6 +1,6 @@
 """One worker as the parent sees it: its calls and connections, and what it says and asks.
 
-A call is counted from `messages.AdmitCall` to `messages.Ended`, or until the worker is lost. What it holds is given
+A call is counted from `messages.CallBegun` to `messages.Ended`, or until the worker is lost. What it holds is given
 back after its last accounting record.
 """
 
@@ -28,7 +28,6 @@ from poptrio.workers.channel import Channel, Question
 from poptrio.workers.remote_call import RemoteCall
 
 log = structlog.get_logger("poptrio.workers")
-
 
 _Ask = Callable[[RemoteCall, Question], Awaitable[None]]
 

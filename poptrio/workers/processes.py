@@ -129,9 +129,11 @@ class _Keeper:
                 life.ready = True
                 task_status.started()
 
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = _start(theirs.fileno(), self._begin.number)
+        try:
+            process, ours = _start(self._begin.number)
+        except OSError as error:  # too many processes or descriptors, now
+            life.failed = Failed(error=f"its process cannot be started: {error}")
+            return life
         try:
             async with (
                 trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream,
@@ -153,13 +155,20 @@ class _Keeper:
         process.kill()
 
 
-def _start(descriptor: int, number: int) -> subprocess.Popen[bytes]:
-    """A worker's process, with its end of the socket pair.
+def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A worker's process, and our end of the socket pair with it.
 
     Not in a thread of Trio's: the process dies with the thread that has started it.
     """
-    command = [sys.executable, "-m", "poptrio.workers.worker", str(descriptor), str(number)]
-    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        descriptor = theirs.fileno()
+        command = [sys.executable, "-m", "poptrio.workers.worker", str(descriptor), str(number)]
+        try:
+            return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL), ours
+        except BaseException:
+            ours.close()
+            raise
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

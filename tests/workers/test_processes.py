@@ -86,3 +86,23 @@ async def test_the_first_one_must_start(keeper):
     keeper._live = Lives().live
     with pytest.raises(OSError, match="a worker did not start: killed by SIGKILL"):
         await keeper.run()
+
+
+async def test_no_process_to_be_had_is_no_end_of_the_server(keeper, log, nursery, monkeypatch, autojump_clock):
+    def refuse(*arguments, **options):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(processes.subprocess, "Popen", refuse)
+    with pytest.raises(OSError, match="its process cannot be started"):
+        await keeper.run()
+    lives = Lives(1.0)
+    live = keeper._live
+
+    async def first_lives_then_none(task_status):
+        return await (lives.live if lives.seconds else live)(task_status)
+
+    monkeypatch.setattr(keeper, "_live", first_lives_then_none)
+    await nursery.start(keeper.run)
+    await trio.sleep(10.0)
+    assert "Resource temporarily unavailable" in log.named("worker lost")[-1]["why"]
+    keeper._parent.stop()
