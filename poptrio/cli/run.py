@@ -40,10 +40,10 @@ def _refuse_without_rights(config: Config) -> None:
 def _serve(config: Config, descriptors: int) -> ExitCode:
     # Only this command needs the server; the others start without loading all of it.
     from poptrio.server.serve import serve_until_signalled
-    from poptrio.workers.processes import number_of_workers, serve_with_workers
+    from poptrio.workers.processes import serve_with_workers
 
     exit_code = ExitCode.DONE
-    workers = number_of_workers(config)
+    workers = config.server.worker_count
     config = fitted(config, descriptors, workers)
     run = None
     if workers > 1:

@@ -9,6 +9,7 @@ from poptrio.config.domain_checks import domain_faults
 from poptrio.config.faults import Fault, KeyPath
 from poptrio.config.pool_checks import pool_faults
 from poptrio.config.sections import Addresses, Authentication, Ppp, Server
+from poptrio.config.values import interface_name
 
 YIELDING_KEYS = ("mschap-v2", "mschap-v1", "eap")
 """The authentication protocols that yield MPPE keys (RFC 3079), EAP by some of its methods."""
@@ -26,6 +27,7 @@ def cross_faults(
     found = itertools.chain(
         _encryption(ppp),
         _listen(server),
+        _interfaces(server),
         pool_faults(addresses),
         domain_faults(authentication),
         _delays(authentication),
@@ -63,6 +65,17 @@ def _listen(server: Server) -> _Found:
         if covering is not None and listen is not covering:
             key = ("server", "listen")
             yield (key,), Fault(key, f"{covering} already takes connections for {listen}; name one of them only")
+
+
+def _interfaces(server: Server) -> _Found:
+    for name in server.interfaces:
+        try:
+            interface_name(name)
+        except ValueError as error:
+            key = ("server", "interface")
+            sentence = f"the TUN of the last worker would be called {name}, but {error}"
+            yield (key, ("server", "workers")), Fault(key, sentence)
+            return
 
 
 def _delays(authentication: Authentication) -> _Found:

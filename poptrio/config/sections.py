@@ -4,6 +4,7 @@ Defaults are a server that works with a chap-secrets file beside the configurati
 """
 
 import itertools
+import os
 from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
@@ -24,6 +25,7 @@ from poptrio.config.values import (
     Unique,
 )
 from poptrio.decisions import EapMethod, Encryption
+from poptrio.interfaces import interface_of
 
 AuthenticationProtocol = Literal["eap", "mschap-v2", "mschap-v1", "chap-md5", "pap"]
 EncryptionMode = Literal["stateless", "stateful", "any"]
@@ -105,6 +107,16 @@ class Server(Section):
 
     grace: Seconds = 5.0
     """Seconds that calls have to say goodbye when the server is stopped."""
+
+    @property
+    def worker_count(self) -> int:
+        """How many processes have calls; "auto" is one for each core that this one may use (sched_getaffinity(2))."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
+
+    @property
+    def interfaces(self) -> tuple[str, ...]:
+        """The TUNs of all workers."""
+        return tuple(interface_of(self.interface, worker) for worker in range(self.worker_count))
 
 
 class Gre(Section):

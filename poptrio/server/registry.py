@@ -8,6 +8,7 @@ a call that is not his, and rest after use, so that stragglers of an ended call 
 import random
 from array import array
 from collections import deque
+from collections.abc import Collection
 from typing import Protocol
 
 from poptrio.config.sections import Server as ServerLimits
@@ -35,6 +36,12 @@ class CallIds:
         self._random = randomness or random.SystemRandom()
         self._free = array("H", range(of.worker or of.workers, 0x10000, of.workers))
         self._resting: deque[tuple[float, int]] = deque()
+
+    def rest(self, call_ids: Collection[int], now: float) -> None:
+        """Let Call IDs rest that another process has told clients, before the first is taken here."""
+        resting = frozenset(call_ids)
+        self._free = array("H", (call_id for call_id in self._free if call_id not in resting))
+        self._resting.extend((now + CALL_ID_REST, call_id) for call_id in resting)
 
     def take(self, now: float) -> int | None:
         """A Call ID that is free and rested, or None when there is none."""

@@ -1,10 +1,10 @@
 """One worker as the parent sees it: its calls and connections, and what it says and asks.
 
-A call is counted from `messages.AdmitCall` to `messages.Ended`, or until the worker is lost. What it holds is given
+A call is counted from `messages.CallBegun` to `messages.Ended`, or until the worker is lost. What it holds is given
 back after its last accounting record.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
@@ -28,7 +28,6 @@ from poptrio.workers.channel import Channel, Question
 from poptrio.workers.remote_call import RemoteCall
 
 log = structlog.get_logger("poptrio.workers")
-
 
 _Ask = Callable[[RemoteCall, Question], Awaitable[None]]
 
@@ -85,8 +84,8 @@ class WorkerLink:
             messages.Counted: self._counted,
         }
 
-    async def run(self) -> int:
-        """Serve the worker until it is gone, and return how many calls were lost with it."""
+    async def run(self) -> Sequence[RemoteCall]:
+        """Serve the worker until it is gone, and return the calls that were lost with it."""
         try:
             await self._channel.run()
         finally:
@@ -96,20 +95,24 @@ class WorkerLink:
                 self._lost(call)
             for stranger in self._strangers.values():
                 stranger.known()
-        return len(lost)
+        return lost
 
     # What the worker asks.
 
     def _asked(self, question: Question) -> None:
-        match question.message:
-            case messages.AdmitConnection() as message:
-                question.answer(self._authority.hooks.admit(message.peer) or self._refuse_connection(message))
-            case messages.LogIn() as message:
-                self._ask_plugins(question, message.session_id, self._log_in)
-            case messages.AllocateAddress() as message:
-                self._ask_plugins(question, message.session_id, self._allocate)
-            case _:
-                raise AssertionError(f"asked {question.message}")
+        try:
+            match question.message:
+                case messages.AdmitConnection() as message:
+                    question.answer(self._authority.hooks.admit(message.peer) or self._refuse_connection(message))
+                case messages.LogIn() as message:
+                    self._ask_plugins(question, message.session_id, self._log_in)
+                case messages.AllocateAddress() as message:
+                    self._ask_plugins(question, message.session_id, self._allocate)
+                case _:
+                    raise AssertionError(f"asked {question.message}")
+        except Exception:
+            log.exception("internal error")
+            self._stats.internal_errors += 1
 
     def _refuse_connection(self, message: messages.AdmitConnection | messages.ConnectionOpened) -> str | None:
         """Why there may not be this connection, or None, and then it counts."""
@@ -194,7 +197,11 @@ class WorkerLink:
     # What the worker says.
 
     def _told(self, message: object) -> None:
-        self._ears[type(message)](message)
+        try:
+            self._ears[type(message)](message)
+        except Exception:  # a bug, which may cost one call something, but not all
+            log.exception("internal error")
+            self._stats.internal_errors += 1
 
     def _connection_opened(self, message: messages.ConnectionOpened) -> None:
         if (why := self._refuse_connection(message)) is not None:

@@ -17,13 +17,15 @@ from poptrio.server.authentication import Answer
 class Begin:
     """The first message: be worker ``number`` of ``workers``, with this configuration.
 
-    ``ask_first``: plugins want to be asked before anything is read from a connection.
+    ``ask_first``: plugins want to be asked before anything is read from a connection. ``resting`` are Call IDs that the
+    worker before it had when it was lost.
     """
 
     config: Config
     number: int
     workers: int
     ask_first: bool
+    resting: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

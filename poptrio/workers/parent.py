@@ -1,6 +1,7 @@
 """The parent of workers: what is one for all calls, whichever process has them. It opens no call itself."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import trio
 
@@ -25,6 +26,7 @@ class Parent:
         self.stats = Stats()
         self.links: dict[int, WorkerLink] = {}
         self.stopped = trio.Event()
+        self._resting: dict[int, tuple[int, ...]] = {}  # Call IDs of lost calls by worker
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
         self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
@@ -57,10 +59,12 @@ class Parent:
 
         ``started`` hears what it says about its start. Returns how many calls were lost with it.
         """
-        link = WorkerLink(stream, self._common, started)
-        self.links[begin.number] = link
+        number = begin.number
+        link = self.links[number] = WorkerLink(stream, self._common, started)
         try:
-            link.tell(begin)
-            return await link.run()
+            link.tell(replace(begin, resting=self._resting.pop(number, ())))
+            lost = await link.run()
         finally:
-            del self.links[begin.number]
+            del self.links[number]
+        self._resting[number] = tuple(call.info.call_id for call in lost)
+        return len(lost)

@@ -18,7 +18,6 @@ import trio
 
 from poptrio.config import Config
 from poptrio.errors import ConfigError
-from poptrio.interfaces import interface_of
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.serve import Stoppable, listening
@@ -39,12 +38,6 @@ LONGEST_DELAY = 30.0
 log = structlog.get_logger("poptrio.workers")
 
 
-def number_of_workers(config: Config) -> int:
-    """``[server] workers``; for "auto" one for each core that this process may use (sched_getaffinity(2))."""
-    workers = config.server.workers
-    return len(os.sched_getaffinity(0)) if workers == "auto" else workers
-
-
 async def serve_with_workers(
     config: Config,
     *,
@@ -59,7 +52,7 @@ async def serve_with_workers(
     hooks = hooks or load_hooks(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    sessions, workers = LiveSessions(), number_of_workers(config)
+    sessions, workers = LiveSessions(), config.server.worker_count
     of_worker = (of_worker or config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),
@@ -75,8 +68,7 @@ async def serve_with_workers(
                     keeper = _Keeper(parent, begin)
                     starting.start_soon(keepers.start, keeper.run)
             addresses = " ".join(map(str, config.server.listen))
-            interfaces = " ".join(interface_of(config.server.interface, number) for number in range(workers))
-            log.info("listening", address=addresses, interface=interfaces, workers=workers)
+            log.info("listening", address=addresses, interface=" ".join(config.server.interfaces), workers=workers)
             task_status.started(parent)
     log.info("stopped")
 
@@ -137,9 +129,11 @@ class _Keeper:
                 life.ready = True
                 task_status.started()
 
-        ours, theirs = socket.socketpair()
-        with theirs:
-            process = _start(theirs.fileno(), self._begin.number)
+        try:
+            process, ours = _start(self._begin.number)
+        except OSError as error:  # too many processes or descriptors, now
+            life.failed = Failed(error=f"its process cannot be started: {error}")
+            return life
         try:
             async with (
                 trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream,
@@ -161,13 +155,20 @@ class _Keeper:
         process.kill()
 
 
-def _start(descriptor: int, number: int) -> subprocess.Popen[bytes]:
-    """A worker's process, with its end of the socket pair.
+def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    """A worker's process, and our end of the socket pair with it.
 
     Not in a thread of Trio's: the process dies with the thread that has started it.
     """
-    command = [sys.executable, "-m", "poptrio.workers.worker", str(descriptor), str(number)]
-    return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        descriptor = theirs.fileno()
+        command = [sys.executable, "-m", "poptrio.workers.worker", str(descriptor), str(number)]
+        try:
+            return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL), ours
+        except BaseException:
+            ours.close()
+            raise
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:

@@ -101,6 +101,7 @@ class Worker:
         async with self._listen(begin.config) as listeners, trio.open_nursery() as nursery:
             await nursery.start(datapath.run)
             call_ids = CallIds(of=CallIdSlice(begin.number, begin.workers))
+            call_ids.rest(begin.resting, trio.current_time())
             server = Server(begin.config, self._authority, datapath, call_ids)
             async with trio.open_nursery() as calls:
                 await calls.start(server.run, listeners)

@@ -99,6 +99,15 @@ def test_tun(root: FakeRoot):
     assert only(checks.tun(root.machine)).level is Level.OK
 
 
+def test_interfaces_and_descriptors_of_workers(root: FakeRoot):
+    config = Config.parse("[server]\nworkers = 2\nmax_calls = 1000\nmax_unauthenticated = 100")
+    root.file("sys/class/net/poptrio1/flags")
+    levels = [finding.level for finding in checks.interface(root.machine, config)]
+    assert levels == [Level.OK, Level.FAULT]
+    assert only(checks.descriptors(config, 650)).level is Level.OK
+    assert "in each worker" in only(checks.descriptors(config, 649)).sentence
+
+
 def test_interface(root: FakeRoot):
     assert only(checks.interface(root.machine, DEFAULT)).level is Level.OK
     root.file("sys/class/net/poptrio0/address")

@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from poptrio.cli.descriptors import RESERVE, fitted, hard_limit, needed, raise_limit
+from poptrio.cli.descriptors import RESERVE, fitted, hard_limit, needed, raise_limit, within
 from poptrio.config import Config
 
 CONFIG = Config.parse("[server]\nmax_calls = 10000\nmax_unauthenticated = 500")
@@ -37,3 +37,13 @@ def test_the_limit_is_raised_as_far_as_it_goes():
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_each_of_several_processes_has_its_share():
+    assert needed(CONFIG, 2) == 5_250 + RESERVE
+    with capture_logs() as entries:
+        assert fitted(CONFIG, 5_350, 2) is CONFIG
+        lowered = fitted(CONFIG, 1_100, 2)
+    assert (lowered.server.max_calls, lowered.server.max_unauthenticated) == (1_500, 500)
+    assert len(entries) == 1
+    assert within(CONFIG, 1_100).server.max_calls == 750

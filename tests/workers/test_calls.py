@@ -282,6 +282,8 @@ async def test_calls_of_a_lost_worker_are_accounted_and_give_everything_back(fle
         assert workers.sides[0].lost == 1
         assert is_up(other)
         await workers.replace(0)
+        (resting,) = [call_id for _, call_id in workers.sides[0].worker.server.registry.call_ids._resting]
+        assert resting == lost.connected.peer_call_id
         again = await workers.dial(0, "alice")
         assert is_up(again)
         assert again.address == lost.address
@@ -342,6 +344,18 @@ async def test_a_second_stop_waits_for_nobody(fleet, autojump_clock):
         assert [record.kind.value for record in stubborn.records] == ["start", "stop"]
         assert not list(stubborn.sessions)
         assert trio.current_time() - begun < 1.0
+
+
+async def test_a_bug_in_what_is_told_costs_no_other_call_anything(fleet, backend, log, monkeypatch, autojump_clock):
+    async with fleet("", [backend]) as workers:
+        before = await workers.dial(0, "alice")
+        with monkeypatch.context() as patch:
+            patch.setattr(workers.authority, "came_up", None)
+            await workers.dial(0, "bob")
+        assert [entry["log_level"] for entry in log.named("internal error")] == ["error"]
+        assert workers.parent.stats.internal_errors == 1
+        assert is_up(before)
+        assert is_up(await workers.dial(0, "carol"))
 
 
 async def test_a_bug_in_a_question_ends_its_call_only(fleet, backend, log, monkeypatch, autojump_clock):

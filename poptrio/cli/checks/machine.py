@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
+WORKER = "poptrio.workers.worker"
+"""The module that a worker process runs."""
+
 _TCP_LISTEN = "0A"
 _ANY_IPV6 = "0" * 32
 
@@ -86,7 +89,8 @@ class Machine:
     def _process(self, folder: Path) -> Process:
         name = self.text(f"proc/{folder.name}/comm").strip()
         arguments = self.text(f"proc/{folder.name}/cmdline").split("\0")
-        return Process(int(folder.name), name, any(Path(argument).name == "poptrio" for argument in arguments[:2]))
+        is_poptrio = any(Path(argument).name == "poptrio" for argument in arguments[:2]) or WORKER in arguments[:3]
+        return Process(int(folder.name), name, is_poptrio)
 
     def _sockets(self, kind: str, state: str | None) -> Iterator[KernelSocket]:
         for row in self.text(f"proc/net/{kind}").splitlines()[1:]:

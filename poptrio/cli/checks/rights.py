@@ -31,12 +31,13 @@ def capabilities(machine: Machine, config: Config) -> Iterator[Finding]:
 
 def descriptors(config: Config, limit: int) -> Iterator[Finding]:
     """Whether ``limit`` file descriptors are enough for the calls that the configuration allows."""
-    if limit >= needed(config):
+    processes = config.server.worker_count
+    if limit >= needed(config, processes):
         yield Finding.ok("descriptors", f"{limit} file descriptors are enough for server.max_calls")
         return
     sentence = (
         f"{limit} file descriptors are too few for server.max_calls = {config.server.max_calls}, which needs "
-        f"{needed(config)}: fewer calls will be taken"
+        f"{needed(config, processes)}{' in each worker' if processes > 1 else ''}: fewer calls will be taken"
     )
     yield Finding.warning("descriptors", sentence, f"{REMEDY[:1].upper()}{REMEDY[1:]}")
 
@@ -57,13 +58,15 @@ def tun(machine: Machine) -> Iterator[Finding]:
 
 
 def interface(machine: Machine, config: Config) -> Iterator[Finding]:
-    """Whether the name of the TUN is free."""
-    name = config.server.interface
+    """Whether the name of each TUN is free."""
+    for name in config.server.interfaces:
+        yield _interface(machine, name)
+
+
+def _interface(machine: Machine, name: str) -> Finding:
     if not machine.path(f"sys/class/net/{name}").exists():
-        yield Finding.ok("interface", f"the name {name} is free")
-    elif machine.path(f"sys/class/net/{name}/tun_flags").exists():
+        return Finding.ok("interface", f"the name {name} is free")
+    if machine.path(f"sys/class/net/{name}/tun_flags").exists():
         remedy = "Nothing, if poptrio is running; else set server.interface to another name"
-        yield Finding.warning("interface", f"a TUN named {name} exists already", remedy)
-    else:
-        remedy = "Set server.interface to another name"
-        yield Finding.fault("interface", f"{name} exists already and is no TUN", remedy)
+        return Finding.warning("interface", f"a TUN named {name} exists already", remedy)
+    return Finding.fault("interface", f"{name} exists already and is no TUN", "Set server.interface to another name")
