@@ -113,7 +113,9 @@ class CallOwner(Protocol):
 class CallPath(Protocol):
     """One call's way through the data path."""
 
-    counters: PathCounters
+    @property
+    def counters(self) -> PathCounters:
+        """As they are now. Ask for them anew each time: a path in the kernel brings them up to date for it."""
 
     def send_frame(self, frame: bytes) -> None:
         """Send one complete PPP control frame, address and control included where they are due, never encrypted."""

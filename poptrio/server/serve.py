@@ -18,12 +18,11 @@ import structlog
 import trio
 
 from poptrio.config import Config
-from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
+from poptrio.server.datapaths import choose, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
-from poptrio.server.settings import userspace_settings
 
 LISTEN_BACKLOG = 1024
 """Connections that wait for accept: after an outage all clients come at once."""
@@ -44,7 +43,10 @@ async def serve(
     hooks = hooks or load_hooks(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    datapath = UserspaceDataPath(userspace_settings(config))
+    choice = choose(config)
+    if config.server.datapath != "userspace":
+        log.info("data path", datapath=choice.datapath, why=choice.why)
+    datapath = open_datapath(config, choice)
     sessions = LiveSessions()
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),

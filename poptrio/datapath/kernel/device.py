@@ -1,0 +1,96 @@
+"""The network device of a call: its unit, its address and routes, and what it has counted."""
+
+from collections.abc import Iterable
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv4Network
+
+from poptrio.datapath.base import CallEndpoint, PathCounters
+from poptrio.datapath.kernel.netlink import Netlink
+from poptrio.datapath.kernel.ppp_device import PppUnit
+
+LONGEST_PREFIX = 9
+"""Octets of the configured name in a device's: ``poptrio0-65535`` is as long as a name may be."""
+
+
+def device_prefix(interface: str) -> str:
+    """What the names of all devices of a data path begin with; behind it comes the Call ID."""
+    return interface.encode()[:LONGEST_PREFIX].decode(errors="ignore") + "-"
+
+
+class Device:
+    """A new ppp device, down and without an address. Raises OSError when the kernel refuses."""
+
+    def __init__(self, netlink: Netlink, prefix: str, group: int, endpoint: CallEndpoint) -> None:
+        self.name = f"{prefix}{endpoint.call_id}"
+        self.unit = PppUnit()
+        try:
+            self._index = netlink.add_ppp(self.name, self.unit.descriptor, group)
+            self.unit.prepare()
+        except OSError as error:
+            self.unit.close()
+            raise OSError(error.errno, f"the device {self.name} cannot be made: {error.strerror}") from error
+        self._netlink = netlink
+        self._address: IPv4Address | None = None
+        self._routes: tuple[IPv4Network, ...] = ()
+        # Control frames that the device counts among its packets: how many, and their octets.
+        self._frames_in = self._octets_in = self._frames_out = self._octets_out = 0
+
+    def set_up(self, address: IPv4Address, mtu: int, networks: Iterable[IPv4Network]) -> None:
+        """``address`` is our end, ``networks`` are behind it. Raises OSError when the kernel refuses."""
+        netlink, index = self._netlink, self._index
+        netlink.set_up(index, mtu)
+        if address != self._address:
+            if self._address is not None:
+                netlink.remove_address(index, self._address)
+            netlink.add_address(index, address)
+            self._address = address
+        wanted = tuple(dict.fromkeys(networks))
+        for network in self._routes:
+            if network not in wanted:
+                netlink.remove_route(index, network)
+        for network in wanted:
+            if network not in self._routes:
+                netlink.add_route(index, network)
+        self._routes = wanted
+
+    def set_down(self) -> None:
+        """Let nothing pass, and lead nowhere; never raises."""
+        with suppress(OSError):  # the device may be gone
+            self.unit.let_ipv4_pass(False)
+        routes, self._routes = self._routes, ()
+        for network in routes:
+            with suppress(OSError):
+                self._netlink.remove_route(self._index, network)
+
+    def write_frame(self, frame: bytes) -> None:
+        """Send a control frame. Raises OSError when the kernel does not take it."""
+        self.unit.write_frame(frame)
+        self._frames_out += 1
+        self._octets_out += len(frame) - 2
+
+    def frame_read(self, frame: bytes) -> None:
+        """A control frame came through the unit."""
+        self._frames_in += 1
+        self._octets_in += len(frame) - 2
+
+    def count(self, counters: PathCounters, now: float) -> None:
+        """Write into ``counters`` what the device has counted; nothing when it is gone.
+
+        The kernel tells in whole seconds how long ago the last packet was; what the ingress filter drops does not
+        count there, but it does count as a packet.
+        """
+        try:
+            counts = self._netlink.counts(self._index)
+            sent_ago, received_ago = self.unit.idle_times()
+        except OSError:
+            return
+        packets_in = max(counts.packets_in - self._frames_in, 0)
+        packets_out = max(counts.packets_out - self._frames_out, 0)
+        if packets_in > counters.packets_in:
+            counters.packets_in = packets_in
+            counters.bytes_in = max(counts.bytes_in - self._octets_in, counters.bytes_in)
+            counters.last_received = max(counters.last_received, now - received_ago)
+        if packets_out > counters.packets_out:
+            counters.packets_out = packets_out
+            counters.bytes_out = max(counts.bytes_out - self._octets_out, counters.bytes_out)
+            counters.last_sent = max(counters.last_sent, now - sent_ago)
