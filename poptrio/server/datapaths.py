@@ -1,4 +1,4 @@
-"""Which data path a server uses, and why: ``server.datapath``, and for "auto" the better one of those that work here."""
+"""Which data path a server uses, and why: ``server.datapath``, and for "auto" the better one that works here."""
 
 from dataclasses import dataclass
 from typing import Literal

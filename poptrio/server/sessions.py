@@ -27,12 +27,15 @@ class SessionCall(Protocol):
     accept: Accept | None
     lease: AddressLease | None
     limits: CallLimits | None
-    counters: PathCounters
     cause: CauseOfEnd | None
     up_since: float | None
     authenticated_by: str
     counted_names: frozenset[str]
     released: trio.Event
+
+    @property
+    def counters(self) -> PathCounters:
+        """What its path has counted until now."""
 
     def end(self, cause: CauseOfEnd, detail: str = "") -> None:
         """End the call."""

@@ -1,6 +1,6 @@
 """MSS clamping (RFC 9293 §3.7.1) by the kernel's packet filter: nftables, or iptables where the kernel has only that.
 
-One table, or chain, of ours, for all devices with our prefix. It is made anew at each start, so that one which was left
+Where iptables is the one that talks nftables, the older one has the name iptables-legacy. One table, or chain, of ours, for all devices with our prefix. It is made anew at each start, so that one which was left
 behind (by SIGKILL) is not doubled.
 """
 
@@ -35,6 +35,7 @@ class MssClamp:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._name = "poptrio_" + re.sub(r"\W", "_", prefix).strip("_")
+        self._iptables = ""  # which of the two
         self._undo: list[list[str]] = []
 
     def obstacle(self) -> str | None:
@@ -43,8 +44,11 @@ class MssClamp:
             return f"the name {self._prefix!r} cannot be put into a rule"
         if not _failure(["nft", "--check", "--file", "-"], self._nft_script()):
             return None
-        why = _failure(["iptables", "--wait", "-t", "mangle", "--list-rules", "FORWARD"])
-        return f"neither nft nor iptables works here: {why}" if why else None
+        why = ""
+        for self._iptables in ("iptables", "iptables-legacy"):
+            if not (why := _failure(self._mangle("--list-rules", "FORWARD"))):
+                return None
+        return f"neither nft nor iptables works here: {why}"
 
     def add(self) -> None:
         """Make the rules. Raises OSError, with the remedy in its text, when neither program works."""
@@ -71,20 +75,20 @@ class MssClamp:
     def _add_iptables(self) -> str:
         rules = [f"-A {self._name} {way} {self._prefix}+ {_IPTABLES_RULE}".split() for way in ("-o", "-i")]
         for rule in (["-N", self._name], *rules, ["-A", "FORWARD", "-j", self._name]):
-            if why := _failure([*_MANGLE, *rule]):
+            if why := _failure(self._mangle(*rule)):
                 return why
         return ""
 
     def _iptables_removal(self) -> list[list[str]]:
         rules = (["-D", "FORWARD", "-j", self._name], ["-F", self._name], ["-X", self._name])
-        return [[*_MANGLE, *rule] for rule in rules]
+        return [self._mangle(*rule) for rule in rules]
+
+    def _mangle(self, *arguments: str) -> list[str]:
+        return [self._iptables, "--wait", "--table", "mangle", *arguments]
 
     def _remove_iptables(self) -> None:
         for command in self._iptables_removal():
             _failure(command)
-
-
-_MANGLE = ("iptables", "--wait", "-t", "mangle")
 
 
 def _failure(command: Sequence[str], stdin: str = "") -> str:
