@@ -219,9 +219,7 @@ class KernelCallPath:
             return
         self._resets = self._resets + 1 if now - self._reset_asked < 2 * REPEAT_RESET else 1
         if self._resets > MOST_RESETS:
-            self.fail(
-                "MPPE lost its place, and the client sends no Reset-Ack, which Linux waits for"
-            )
+            self.fail("MPPE lost its place, and the client sends no Reset-Ack, which Linux waits for")
             return
         self._reset_asked = now
         self._owner.decryption_lost()

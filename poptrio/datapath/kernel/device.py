@@ -5,7 +5,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 
 from poptrio.datapath.base import CallEndpoint, PathCounters
-from poptrio.datapath.kernel.netlink import Netlink
+from poptrio.datapath.kernel.netlink import LinkCounts, Netlink
 from poptrio.datapath.kernel.ppp_device import PppUnit
 
 LONGEST_PREFIX = 9
@@ -34,11 +34,17 @@ class Device:
         self._routes: tuple[IPv4Network, ...] = ()
         # Control frames that the device counts among its packets: how many, and their octets.
         self._frames_in = self._octets_in = self._frames_out = self._octets_out = 0
+        self._is_up = False
+        self._counted = self._ignored = LinkCounts(0, 0, 0, 0)
 
     def set_up(self, address: IPv4Address, mtu: int, networks: Iterable[IPv4Network]) -> None:
         """``address`` is our end, ``networks`` are behind it. Raises OSError when the kernel refuses."""
         netlink, index = self._netlink, self._index
         netlink.set_up(index, mtu)
+        if not self._is_up:
+            # What came while nothing could pass is counted by the kernel, and was dropped.
+            self._ignored = self._ip_counts().less(self._counted)
+            self._is_up = True
         if address != self._address:
             if self._address is not None:
                 netlink.remove_address(index, self._address)
@@ -55,6 +61,7 @@ class Device:
 
     def set_down(self) -> None:
         """Let nothing pass, and lead nowhere; never raises."""
+        self._is_up = False
         with suppress(OSError):  # the device may be gone
             self.unit.let_ipv4_pass(False)
         routes, self._routes = self._routes, ()
@@ -74,23 +81,27 @@ class Device:
         self._octets_in += len(frame) - 2
 
     def count(self, counters: PathCounters, now: float) -> None:
-        """Write into ``counters`` what the device has counted; nothing when it is gone.
+        """Write into ``counters`` what has passed; nothing while the device is down or gone.
 
         The kernel tells in whole seconds how long ago the last packet was; what the ingress filter drops does not
         count there, but it does count as a packet.
         """
+        if not self._is_up:
+            return
         try:
-            counts = self._netlink.counts(self._index)
+            counts = self._ip_counts().less(self._ignored)
             sent_ago, received_ago = self.unit.idle_times()
         except OSError:
             return
-        packets_in = max(counts.packets_in - self._frames_in, 0)
-        packets_out = max(counts.packets_out - self._frames_out, 0)
-        if packets_in > counters.packets_in:
-            counters.packets_in = packets_in
-            counters.bytes_in = max(counts.bytes_in - self._octets_in, counters.bytes_in)
+        self._counted = counts
+        if counts.packets_in > counters.packets_in:
+            counters.packets_in, counters.bytes_in = counts.packets_in, max(counts.bytes_in, counters.bytes_in)
             counters.last_received = max(counters.last_received, now - received_ago)
-        if packets_out > counters.packets_out:
-            counters.packets_out = packets_out
-            counters.bytes_out = max(counts.bytes_out - self._octets_out, counters.bytes_out)
+        if counts.packets_out > counters.packets_out:
+            counters.packets_out, counters.bytes_out = counts.packets_out, max(counts.bytes_out, counters.bytes_out)
             counters.last_sent = max(counters.last_sent, now - sent_ago)
+
+    def _ip_counts(self) -> LinkCounts:
+        """What the device has counted, without control frames."""
+        control = LinkCounts(self._frames_in, self._frames_out, self._octets_in, self._octets_out)
+        return self._netlink.counts(self._index).less(control)

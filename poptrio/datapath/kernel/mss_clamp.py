@@ -1,7 +1,7 @@
 """MSS clamping (RFC 9293 §3.7.1) by the kernel's packet filter: nftables, or iptables where the kernel has only that.
 
-Where iptables is the one that talks nftables, the older one has the name iptables-legacy. One table, or chain, of ours, for all devices with our prefix. It is made anew at each start, so that one which was left
-behind (by SIGKILL) is not doubled.
+One table, or chain, of ours, for all devices with our prefix. It is made anew at each start, so that one which was left
+behind (by SIGKILL) is not doubled. Where the program iptables talks to nftables, the older one is iptables-legacy.
 """
 
 import re
@@ -26,7 +26,25 @@ table ip {name} {{
     }}
 }}
 """
-_IPTABLES_RULE = "-p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu"
+_IPTABLES_CHAIN = """
+*mangle
+:{name} - [0:0]
+{undo}
+-A {name} -o {prefix}+ -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A {name} -i {prefix}+ -p tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu
+-A FORWARD -j {name}
+COMMIT
+"""
+_IPTABLES_UNDO = "-D FORWARD -j {name}"
+_IPTABLES_REMOVAL = """
+*mangle
+-D FORWARD -j {name}
+-F {name}
+-X {name}
+COMMIT
+"""
+_IPTABLES = (["iptables-restore", "--noflush", "--wait"], ["iptables-legacy-restore", "--noflush", "--wait"])
+_NFT = ["nft", "--file", "-"]
 
 
 class MssClamp:
@@ -35,60 +53,42 @@ class MssClamp:
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
         self._name = "poptrio_" + re.sub(r"\W", "_", prefix).strip("_")
-        self._iptables = ""  # which of the two
-        self._undo: list[list[str]] = []
+        self._removal: tuple[Sequence[str], str] | None = None
 
     def obstacle(self) -> str | None:
         """Why this machine cannot do it; None if it can. Nothing is changed."""
         if not _SAFE.fullmatch(self._prefix):
             return f"the name {self._prefix!r} cannot be put into a rule"
-        if not _failure(["nft", "--check", "--file", "-"], self._nft_script()):
+        if not _failure([*_NFT, "--check"], self._filled(_NFT_TABLE)):
             return None
-        why = ""
-        for self._iptables in ("iptables", "iptables-legacy"):
-            if not (why := _failure(self._mangle("--list-rules", "FORWARD"))):
+        for command in _IPTABLES:
+            if not (why := _failure([*command, "--test"], self._filled(_IPTABLES_CHAIN))):
                 return None
         return f"neither nft nor iptables works here: {why}"
 
     def add(self) -> None:
         """Make the rules. Raises OSError, with the remedy in its text, when neither program works."""
-        if (obstacle := self.obstacle()) is not None:
-            raise OSError(f"MSS cannot be clamped: {obstacle}; {REMEDY}")
-        if not _failure(["nft", "--file", "-"], self._nft_script()):
-            self._undo = [["nft", "delete", "table", "ip", self._name]]
+        if not _SAFE.fullmatch(self._prefix):
+            raise OSError(f"MSS cannot be clamped: the name {self._prefix!r} cannot be put into a rule; {REMEDY}")
+        if not _failure(_NFT, self._filled(_NFT_TABLE)):
+            self._removal = ["nft", "delete", "table", "ip", self._name], ""
             return
-        self._remove_iptables()
-        if why := self._add_iptables():
-            self._remove_iptables()
-            raise OSError(f"MSS cannot be clamped: {why}; {REMEDY}")
-        self._undo = self._iptables_removal()
+        for command in _IPTABLES:
+            # The first one replaces a chain that was left behind; it fails as a whole where there is none.
+            for undo in (_IPTABLES_UNDO, ""):
+                if not (why := _failure(command, self._filled(_IPTABLES_CHAIN, self._filled(undo)))):
+                    self._removal = command, self._filled(_IPTABLES_REMOVAL)
+                    return
+        raise OSError(f"MSS cannot be clamped: {why}; {REMEDY}")
 
     def remove(self) -> None:
         """Undo `add`; never raises."""
-        for command in self._undo:
-            _failure(command)
-        self._undo = []
+        if self._removal is not None:
+            _failure(*self._removal)
+            self._removal = None
 
-    def _nft_script(self) -> str:
-        return _NFT_TABLE.format(name=self._name, prefix=self._prefix)
-
-    def _add_iptables(self) -> str:
-        rules = [f"-A {self._name} {way} {self._prefix}+ {_IPTABLES_RULE}".split() for way in ("-o", "-i")]
-        for rule in (["-N", self._name], *rules, ["-A", "FORWARD", "-j", self._name]):
-            if why := _failure(self._mangle(*rule)):
-                return why
-        return ""
-
-    def _iptables_removal(self) -> list[list[str]]:
-        rules = (["-D", "FORWARD", "-j", self._name], ["-F", self._name], ["-X", self._name])
-        return [self._mangle(*rule) for rule in rules]
-
-    def _mangle(self, *arguments: str) -> list[str]:
-        return [self._iptables, "--wait", "--table", "mangle", *arguments]
-
-    def _remove_iptables(self) -> None:
-        for command in self._iptables_removal():
-            _failure(command)
+    def _filled(self, rules: str, undo: str = "") -> str:
+        return rules.format(name=self._name, prefix=self._prefix, undo=undo)
 
 
 def _failure(command: Sequence[str], stdin: str = "") -> str:

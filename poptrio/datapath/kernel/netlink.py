@@ -46,6 +46,15 @@ class LinkCounts:
     bytes_in: int
     bytes_out: int
 
+    def less(self, other: "LinkCounts") -> "LinkCounts":
+        """The difference, where it is not below zero."""
+        return LinkCounts(
+            max(self.packets_in - other.packets_in, 0),
+            max(self.packets_out - other.packets_out, 0),
+            max(self.bytes_in - other.bytes_in, 0),
+            max(self.bytes_out - other.bytes_out, 0),
+        )
+
 
 class Netlink:
     """A netlink socket. Every method raises OSError when the kernel refuses."""

@@ -45,7 +45,7 @@ class KernelDataPath:
         self.counters = DataPathCounters()
         self._prefix = device_prefix(settings.interface)
         self._clamp_mss = settings.clamp_mss
-        self._group = int.from_bytes(os.urandom(4), "big") | 0x40000000  # all devices of this process
+        self._group = int.from_bytes(os.urandom(4), "big") >> 2 | 0x20000000  # all devices of this process
         self._calls: dict[int, KernelCallPath] = {}
         self._by_peer: dict[tuple[IPv4Address, int], KernelCallPath] = {}
         self._files: dict[int, tuple[PppFile, KernelCallPath]] = {}
