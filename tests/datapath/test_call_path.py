@@ -55,9 +55,9 @@ async def test_control_frames_arrive_with_their_whole_protocol_field(pair, sent,
 
 
 async def test_control_frames_keep_their_order(pair):
-    for number in range(100):
+    for number in range(30):  # Linux keeps 32 frames for a reader
         pair.client.path.send_frame(b"\xc0\x21" + bytes([number]))
-    assert [(await pair.server.owner.frame())[0][2] for _ in range(100)] == list(range(100))
+    assert [(await pair.server.owner.frame())[0][2] for _ in range(30)] == list(range(30))
 
 
 async def test_unencrypted_frames_of_the_owner_stay_so_under_mppe(pair):
@@ -228,6 +228,7 @@ async def test_what_is_no_packet_is_dropped(pair):
 # Size
 
 
+@pytest.mark.not_in_kernel("it leaves that to the IP layer")
 async def test_a_packet_too_big_for_the_call_is_told_to_its_sender(pair):
     pair.open()
     packet = ipv4_packet(BEHIND_SERVER, CLIENT, bytes(1300), dont_fragment=True)
@@ -237,6 +238,7 @@ async def test_a_packet_too_big_for_the_call_is_told_to_its_sender(pair):
     assert pair.server.has_counted("too_big", 1)
 
 
+@pytest.mark.not_in_kernel("it leaves that to the IP layer")
 async def test_a_packet_that_may_be_fragmented_is(pair):
     pair.open()
     packet = ipv4_packet(SERVER, CLIENT, bytes(index % 251 for index in range(1300)))

@@ -80,3 +80,11 @@ ROWS = (
     *RADIUS_ROWS,
     *LDAP_ROWS,
 )
+
+# What looks inside the server's TUN has nothing to look at, and who knows the users makes no difference to packets.
+_NOT_IN_KERNEL = {row.name for row in (*RADIUS_ROWS, *LDAP_ROWS)} | {"mppe-128"}
+
+KERNEL_ROWS = (
+    Row("mppe-128", PLAIN),
+    *(row for row in ROWS if row.name not in _NOT_IN_KERNEL),
+)
