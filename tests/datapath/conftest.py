@@ -268,6 +268,12 @@ def medium(request: pytest.FixtureRequest) -> str:
     return request.param
 
 
+@pytest.fixture
+def kernel_is_able() -> None:
+    if missing := kernel_obstacles():
+        pytest.skip(missing[0])
+
+
 @functools.cache
 def kernel_obstacles() -> list[str]:
     if os.geteuid() != 0:

@@ -108,12 +108,14 @@ class KernelCallPath:
         if self.closed or before == (send, receive):
             return
         try:
+            if 56 in {parameters.bits for parameters in (send, receive) if parameters is not None}:
+                raise OSError("the kernel's MPPE has no 56 bits, only 128 and 40")
             device = self.device or self._make_device()
             self._let_pass_or_not(device)  # before a direction loses its encryption, not after
             self._change_encryption(device, before, send, receive)
             self._let_pass_or_not(device)
         except OSError as error:
-            self.fail(f"the kernel refused MPPE: {error.strerror or error}")
+            self.fail(f"the kernel refused MPPE: {error.strerror}" if error.strerror else str(error))
 
     def reset_encryption(self) -> None:
         """The peer sent a CCP Reset-Request: the next stateful packet is FLUSHED with re-initialised tables.
