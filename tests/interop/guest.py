@@ -33,8 +33,10 @@ class Finished:
 class Guest:
     """A running guest. Use as a context manager; it is halted on the way out."""
 
-    def __init__(self, links: GuestLinks, artefacts: Path) -> None:
+    def __init__(self, links: GuestLinks, artefacts: Path, *, fresh: bool = True) -> None:
+        """``fresh``: commands see files that have changed on the host; that costs programs that run their cache."""
         self._links = links
+        self._fresh = fresh
         self._console = artefacts / f"{links.name}-console.log"
         self._uml_folder = artefacts / f"uml-{links.name}"
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,7 +55,7 @@ class Guest:
 
     def run(self, command: str, *, stdin: str = "", timeout: float = 20.0) -> Finished:
         """Run a shell command in the guest and wait at most ``timeout`` seconds for its end (status 124 after that)."""
-        request = {"command": command, "stdin": stdin, "timeout": timeout}
+        request = {"command": command, "stdin": stdin, "timeout": timeout, "fresh": self._fresh}
         with socket.create_connection((self._links.agent_address, AGENT_PORT), timeout + 10.0) as connection:
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answers:

@@ -73,8 +73,9 @@ class GuestPoptrio(Poptrio):
         there = self._there
         poptrio = f"{Path(sys.executable).parent / 'poptrio'} run {there}/config.toml"
         shell = f"{poptrio} >> {there}/log 2>&1 & echo $! > {there}/pid; wait $!; echo $? > {there}/status"
+        environment = "export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 NO_COLOR=1"
         self.guest.must(
-            f"{_PATHS}; export PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 NO_COLOR=1; rm -f {there}/status {there}/pid;"
+            f"{_PATHS}; {environment}; rm -f {there}/status {there}/pid;"
             f" setsid sh -c '{shell}' < /dev/null > /dev/null 2>&1 & until [ -s {there}/pid ]; do sleep 0.05; done"
         )
 

@@ -51,10 +51,11 @@ class Network:
             code = ctypes.get_errno()
             raise OSError(code, f"unshare: {os.strerror(code)}")
         network = cls()
+        ours = cls.bridge_address_beside_server if server_in_guest else cls.server_address
         for command in (
             "link set lo up",
             f"link add {cls.bridge} type bridge forward_delay 0",
-            f"address add {cls.bridge_address_beside_server if server_in_guest else cls.server_address}/24 dev {cls.bridge}",
+            f"address add {ours}/24 dev {cls.bridge}",
             f"link set {cls.bridge} up",
         ):
             ip(*command.split())

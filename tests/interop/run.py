@@ -124,7 +124,7 @@ def _play(rows: list[Row], folder: Path, *, server_in_guest: bool) -> list[Resul
     Network.enter(server_in_guest=server_in_guest)
     started = time.monotonic()
     with Guest(Network.clients, folder) as guest, ExitStack() as exits:
-        server_guest = exits.enter_context(Guest(Network.server, folder)) if server_in_guest else None
+        server_guest = exits.enter_context(Guest(Network.server, folder, fresh=False)) if server_in_guest else None
         progress.print(f"booted in {time.monotonic() - started:.1f} s")
         results = []
         for number, row in enumerate(rows, 1):

@@ -66,6 +66,7 @@ class Stage:
         self._folder = folder
         self._secrets = secrets
         self._captures: list[Capture] = []
+        self._last_looks: list[Callable[[Path], None]] = []
         self._exits = ExitStack()
 
     def __enter__(self) -> "Stage":
@@ -171,6 +172,10 @@ class Stage:
         expect(client_end.status == 0, f"TCP transfer, client's end: {client_end.output.strip()}")
         expect(fault is None, f"TCP transfer, server's end: {fault}")
 
+    def at_end(self, look: Callable[[Path], None]) -> None:
+        """Have ``look`` see the file of the capture when it is complete."""
+        self._last_looks.append(look)
+
     def ping(self, target: str, mtu: int, *, count: int = 3) -> str:
         """Ping from the server's side; returns ping's output and errors."""
         return self.server.run(*traffic.ping_command(target, mtu, count=count))
@@ -185,6 +190,8 @@ class Stage:
         for finished in self._captures:
             faults = capture.malformed(finished.file)
             expect(not faults, f"tshark finds faults in {finished.file.name}: {faults.strip()}")
+        for look in self._last_looks:
+            look(self._captures[0].file)
         self.outcome.set_ups = self.measured_set_ups()
         expect(
             len(self.outcome.set_ups) == len(self.outcome.calls),
