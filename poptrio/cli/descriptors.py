@@ -1,4 +1,6 @@
-"""How many calls the file descriptors of this process are enough for: each control connection needs one.
+"""How many calls the file descriptors of this process are enough for.
+
+Each control connection needs one, and a call in the kernel's data path three more.
 
 Without one left, accept() fails, and whoever dials then hangs without an answer; a limit below that refuses politely.
 """
@@ -20,7 +22,13 @@ log = structlog.get_logger("poptrio.server")
 
 def needed(config: Config) -> int:
     """Descriptors for as many control connections as the configuration allows, with one call on each."""
-    return config.server.max_calls + config.server.max_unauthenticated + RESERVE
+    server = config.server
+    return per_call(config) * server.max_calls + server.max_unauthenticated + RESERVE
+
+
+def per_call(config: Config) -> int:
+    """Descriptors of a call; "auto" takes the kernel's data path only where there are enough of them."""
+    return 4 if config.server.datapath == "kernel" else 1
 
 
 def hard_limit() -> int:
@@ -43,7 +51,7 @@ def fitted(config: Config, limit: int) -> Config:
     server = config.server
     connections = max(limit - RESERVE, 2)
     strangers = min(server.max_unauthenticated, max(connections // 4, 1))
-    calls = min(server.max_calls, connections - strangers)
+    calls = min(server.max_calls, max((connections - strangers) // per_call(config), 1))
     log.warning(
         "too few file descriptors",
         limit=limit,

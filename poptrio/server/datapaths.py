@@ -1,5 +1,6 @@
 """Which data path a server uses, and why: ``server.datapath``, and for "auto" the better one that works here."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,19 +25,22 @@ class Choice:
     why: str
 
 
-def choose(config: Config) -> Choice:
-    """The data path for ``config`` on this machine. Raises `ConfigError` where "kernel" is asked for and cannot be."""
+def choose(config: Config, probe: Callable[[Needs], list[str]] = obstacles) -> Choice:
+    """The data path for ``config`` on this machine, which ``probe`` knows.
+
+    Raises `ConfigError` where "kernel" is asked for and cannot be.
+    """
     wanted = config.server.datapath
     if wanted == "userspace":
         return Choice("userspace", "it is configured")
     against = _encryption_obstacles(config)
     if wanted == "kernel":
-        against = against or obstacles(needs(config))
+        against = against or probe(needs(config))
         if against:
             raise ConfigError(*(ConfigFault("server.datapath", f"no kernel data path: {why}") for why in against))
         return Choice("kernel", "it is configured")
     # Nothing is tried, and so no module loaded, where the kernel's would not be the better one anyway.
-    against = against or _worse(config) or obstacles(needs(config))
+    against = against or _worse(config) or probe(needs(config))
     if against:
         return Choice("userspace", against[0])
     return Choice("kernel", "all that it needs is there, and it moves packets with less CPU")

@@ -40,7 +40,7 @@ class GuestPoptrio(Poptrio):
 
     extra_settings: Mapping[str, object] = {"datapath": "kernel"}
     # A system call takes a hundred times as long in the guest.
-    pause = 0.500
+    pause = 1.000
     set_up_share = 0.150
 
     def __init__(
