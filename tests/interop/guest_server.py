@@ -54,9 +54,9 @@ class GuestPoptrio(Poptrio):
         super().__exit__()
         self._log_file.write_text(self.log())
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, timeout: float = 30.0) -> str:
         """Run a command in the guest, and return its output and errors."""
-        return self.guest.run(f"{_PATHS}; {' '.join(command)}", timeout=30.0).output
+        return self.guest.run(f"{_PATHS}; {' '.join(command)}", timeout=timeout).output
 
     def transfer(self) -> GuestTransfer:
         """The server's end of a TCP transfer; the client's can begin."""
@@ -84,7 +84,7 @@ class GuestPoptrio(Poptrio):
         return int(output) if output.strip() else None
 
     def _signal(self, number: signal.Signals) -> None:
-        self.guest.must(f"kill -{number.value} $(cat {self._there}/pid)")
+        self.guest.run(f"kill -{number.value} $(cat {self._there}/pid)")
 
     def _wait_status(self, timeout: float) -> int | None:
         wait = f"timeout {timeout} sh -c 'until [ -s {self._there}/status ]; do sleep 0.05; done'"

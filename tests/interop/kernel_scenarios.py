@@ -3,6 +3,7 @@
 import re
 import socket
 import struct
+import sys
 import time
 from pathlib import Path
 
@@ -18,6 +19,8 @@ FIRST_SEQUENCE_NUMBER = 100_000  # above all that the client has used
 CALLERS = 6
 LOAD_SECONDS = 8.0
 PINGS = 120
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+CONTRACT_TIMEOUT = 300.0  # seconds; a minute on an idle machine
 PING_INTERVAL = 0.05
 LONGEST_ROUND_TRIP = 1000.0  # milliseconds, in a guest in which six clients come and go
 IPV4_SPELLINGS = ("0021", "21", "ff030021", "ff0321")
@@ -120,6 +123,17 @@ def hang_ups_under_load(stage: Stage) -> None:
     stage.outcome.note = f"{len(report.calls)} calls came and went; longest round trip {longest:.0f} ms"
     expect(longest < LONGEST_ROUND_TRIP, stage.outcome.note)
     client.hang_up()
+
+
+def keeps_the_contract(stage: Stage) -> None:
+    """The tests of the data path's contract, and those of what only the kernel's has, in the server's guest."""
+    stage.server.run("mkdir", "-p", "/run/netns")
+    options = f"-p no:cacheprovider -q --rootdir={CHECKOUT} {CHECKOUT / 'tests/datapath'} -k kernel"
+    pytest = f"{sys.executable} -B -m pytest {options}"
+    output = stage.server.run("cd", f"{CHECKOUT};", *pytest.split(), timeout=CONTRACT_TIMEOUT)
+    summary = output.strip().splitlines()[-1]
+    expect(" passed" in summary and "failed" not in summary and "error" not in summary, output)
+    stage.outcome.note = summary
 
 
 def _injector(stage: Stage) -> tuple[Injector, str]:

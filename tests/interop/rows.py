@@ -90,6 +90,7 @@ KERNEL_ROWS = (
     *(row for row in ROWS if row.name not in _NOT_IN_KERNEL),
     Row("clear-text-injected", PLAIN, kernel_scenarios.clear_text_is_dropped),
     Row("clear-text-allowed", Dial(CLEAR, (), "MS-CHAPv2", "none"), kernel_scenarios.clear_text_arrives),
+    Row("contract", PLAIN, kernel_scenarios.keeps_the_contract),
     Row("server-killed", PLAIN, kernel_scenarios.killed),
     Row("hang-ups-under-load", PLAIN, kernel_scenarios.hang_ups_under_load),
 )

@@ -147,10 +147,10 @@ class Poptrio:
     pause = 0.150  # seconds: a server's share like this is no busy machine any more, but a pause
     set_up_share = 0.030  # seconds of a set-up that may be the server's own, where it is measured
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, timeout: float = 30.0) -> str:
         """Run a command where the server is, and return its output and errors."""
         return subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=30.0
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=timeout
         ).stdout
 
     def transfer(self) -> Transfer:
