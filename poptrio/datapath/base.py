@@ -142,4 +142,8 @@ class DataPath(Protocol):
     counters: DataPathCounters
 
     def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> CallPath:
-        """Start to take GRE packets of this call. Raises OSError when the kernel refuses what it needs."""
+        """Start to take GRE packets of this call.
+
+        Raises OSError when the kernel refuses what it needs. It may refuse for a moment the Call ID of a path that has
+        just been closed.
+        """

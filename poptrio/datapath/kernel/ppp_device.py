@@ -47,7 +47,9 @@ _OPTION_DATA = Struct("@PIi")  # struct ppp_option_data
 MRU = 1600
 """Octets that a decrypted frame may have; more than we ever agree to, because some peers ignore what is agreed."""
 
-LONGEST_FRAME = 4096
+LONGEST_FRAME = 65535
+"""Octets; a frame for which the buffer is too small would be an error, and any packet can be reassembled to this."""
+
 READ_MOST = 32
 """The kernel keeps at most this many frames for a reader."""
 
