@@ -10,6 +10,7 @@ import resource
 import structlog
 
 from poptrio.config import Config
+from poptrio.server.datapaths import MOST_CALLS
 
 RESERVE = 100
 """Descriptors that are no control connections: raw sockets, TUN, netlink, files and connections of plugins."""
@@ -27,8 +28,10 @@ def needed(config: Config) -> int:
 
 
 def per_call(config: Config) -> int:
-    """Descriptors of a call; "auto" takes the kernel's data path only where there are enough of them."""
-    return 4 if config.server.datapath == "kernel" else 1
+    """Descriptors of a call: more where its data path is, or may be, the kernel's."""
+    server = config.server
+    in_kernel = server.datapath == "kernel" or (server.datapath == "auto" and server.max_calls <= MOST_CALLS)
+    return 4 if in_kernel else 1
 
 
 def hard_limit() -> int:

@@ -1,9 +1,11 @@
 """The parts of the kernel's data path that work on any Linux: netlink, the raw socket for CCP, the closing threads."""
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
@@ -105,11 +107,11 @@ def test_ccp_is_read_beside_the_kernel(namespaces, acknowledged, beginning):
         ccp = CcpSocket()
     with client.entered():
         raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_GRE)
-    with raw:
+    with raw, closing(ccp):
         assert ccp.read() is None
         raw.sendto(gre + b"padding", ("192.0.2.1", 0))
+        assert select.select([ccp.descriptor], [], [], 5.0)[0]
         assert ccp.read() == (0x1234, socket.inet_aton("192.0.2.2"), frame)
-    ccp.close()
 
 
 def test_descriptors_are_closed_elsewhere_and_in_their_order():
@@ -138,7 +140,7 @@ def test_a_descriptor_that_is_no_more_stops_nobody():
 def test_names_of_devices_fit_with_the_longest_call_id():
     assert device_prefix("poptrio0") == "poptrio0-"
     assert len(f"{device_prefix('a-very-long-name')}65535".encode()) == 15
-    assert device_prefix("ünïcödë") == "ünïcö-"  # no half letter
+    assert device_prefix("ünïcöëë") == "ünïcö-"  # no half letter
 
 
 def test_counts_never_go_below_zero():
