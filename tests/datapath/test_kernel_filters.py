@@ -114,10 +114,11 @@ def test_a_unit_without_sources_takes_nothing():
     assert not passes(ingress_filter([]), unit_packet("0.0.0.0"))
 
 
-def test_the_kernel_takes_as_many_networks_as_we_say():
+def test_many_networks_fit_into_the_filter():
     networks = [IPv4Network((number << 8, 24)) for number in range(MOST_NETWORKS)]
-    program = ingress_filter(networks)
-    assert passes(program, unit_packet(str(networks[-1].network_address)))
+    program = ingress_filter(networks[:100])  # what a socket may have is limited (net.core.optmem_max), a unit's is not
+    assert passes(program, unit_packet(str(networks[99].network_address)))
     assert not passes(program, unit_packet("203.0.113.1"))
+    assert len(ingress_filter(networks)) < 8 * 4096
     with pytest.raises(OSError, match="too many"):
         ingress_filter([*networks, IPv4Network("203.0.113.0/24")])

@@ -10,8 +10,9 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
+from poptrio.datapath.kernel import sysfs
 from poptrio.datapath.kernel.ccp_socket import CcpSocket
-from poptrio.datapath.kernel.closer import THREADS, Closer
+from poptrio.datapath.kernel.closer import Closer
 from poptrio.datapath.kernel.device import device_prefix
 from poptrio.datapath.kernel.netlink import LinkCounts, Netlink
 from poptrio.testing.namespaces import Namespace, join
@@ -80,6 +81,19 @@ class TestNetlink:
         assert counted.packets_in >= 3 <= counted.packets_out
         assert counted.bytes_in >= 3 * 84 <= counted.bytes_out
 
+    def test_sys_and_netlink_count_the_same(self):
+        index = socket.if_nametoindex("lo")
+        connection = Netlink()
+        before, shown, after = connection.counts(index), sysfs.counts("lo", index), connection.counts(index)
+        connection.close()
+        assert shown is not None
+        assert before.packets_in <= shown.packets_in <= after.packets_in
+        assert before.bytes_out <= shown.bytes_out <= after.bytes_out
+
+    def test_sys_of_another_namespace_is_not_taken_for_ours(self):
+        assert sysfs.counts("lo", socket.if_nametoindex("lo") + 1) is None
+        assert sysfs.counts("nobody", 1) is None
+
     def test_what_the_kernel_refuses_is_an_error_with_its_number(self, netlink):
         with pytest.raises(OSError, match="No such device"):
             netlink.index_of("nobody")
@@ -114,22 +128,31 @@ def test_ccp_is_read_beside_the_kernel(namespaces, acknowledged, beginning):
         assert ccp.read() == (0x1234, socket.inet_aton("192.0.2.2"), frame)
 
 
-def test_descriptors_are_closed_elsewhere_and_in_their_order():
-    closer = Closer()
-    done: list[str] = []
-    for number in range(3 * THREADS):
-        ends = os.pipe()
-        closer.close(ends, lambda number=number: done.append(f"{number} {threading.current_thread().name}"))
+def test_descriptors_are_closed_by_the_time_it_stops():
+    closer = Closer(threads=3)
+    pipes = [os.pipe() for _ in range(10)]
+    for ends in pipes:
+        closer.close(ends)
     closer.stop()
     assert closer.pending == 0
-    assert sorted(int(line.split()[0]) for line in done) == list(range(3 * THREADS))
-    assert {line.split()[1] for line in done} == {"poptrio-closer"}
-    with pytest.raises(OSError):
-        os.fstat(ends[0])
+    for ends in pipes:
+        for descriptor in ends:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                os.fstat(descriptor)
+
+
+def test_no_more_threads_close_than_are_allowed():
+    before = threading.active_count()
+    closer = Closer(threads=1)
+    for _ in range(5):
+        closer.close(os.pipe())
+    assert threading.active_count() == before + 1
+    closer.stop()
+    assert threading.active_count() == before
 
 
 def test_a_descriptor_that_is_no_more_stops_nobody():
-    closer = Closer()
+    closer = Closer(threads=1)
     reader, writer = os.pipe()
     os.close(reader)
     closer.close([reader, writer])

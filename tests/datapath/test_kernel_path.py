@@ -165,10 +165,10 @@ async def test_nothing_is_left_when_the_data_path_ends(pair):
     assert "10.90.0.2 dev poptrio0-81" in pair.namespace.run("ip", "route")
     descriptors = len(os.listdir("/proc/self/fd"))
     pair.server.path.close()
-    assert "10.90.0.2" not in pair.namespace.run("ip", "route")
     with trio.fail_after(5):
         while "poptrio0-81" in pair.namespace.run("ip", "link"):  # noqa: ASYNC110 - so do they devices
             await trio.sleep(0.01)
+        assert "10.90.0.2" not in pair.namespace.run("ip", "route")
         while len(os.listdir("/proc/self/fd")) > descriptors - 3:  # noqa: ASYNC110 - other threads close them
             await trio.sleep(0.01)
 

@@ -1,36 +1,35 @@
-"""Closes descriptors in threads of its own: the kernel takes up to 20 ms for one of PPTP, and the loop must not wait.
-
-A few threads, because the kernel's waits (for an RCU grace period) can be shared, and no more, because the rest of it
-is done under one lock.
-"""
+"""Closes descriptors in threads of its own: the kernel takes up to 20 ms for one of PPP, and the loop must not wait."""
 
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Sequence
 from contextlib import suppress
 
-THREADS = 4
+BREATH = 0.001
+"""Seconds between two descriptors: on a single processor, the loop gets its turn; calls that end are in no hurry."""
 
 
 class Closer:
     """`close` hands descriptors over and returns at once; the threads start with the first and end with `stop`."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
         self.pending = 0  # descriptors that have not been closed yet
-        self._queue: queue.SimpleQueue[tuple[Sequence[int], Callable[[], None] | None] | None] = queue.SimpleQueue()
+        self._most_threads = threads
+        self._queue: queue.SimpleQueue[Sequence[int] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def close(self, descriptors: Sequence[int], closed: Callable[[], None] | None = None) -> None:
-        """Close ``descriptors`` in their order; then call ``closed``, which may not raise, in the thread."""
+    def close(self, descriptors: Sequence[int]) -> None:
+        """Close ``descriptors`` in their order."""
         with self._lock:
             self.pending += len(descriptors)
-        if len(self._threads) < THREADS:
+        if len(self._threads) < self._most_threads:
             thread = threading.Thread(target=self._run, name="poptrio-closer", daemon=True)
             self._threads.append(thread)
             thread.start()
-        self._queue.put((descriptors, closed))
+        self._queue.put(descriptors)
 
     def stop(self) -> None:
         """Wait until everything is closed. Blocks: not for the thread of the loop."""
@@ -41,12 +40,10 @@ class Closer:
         self._threads.clear()
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            descriptors, closed = item
+        while (descriptors := self._queue.get()) is not None:
             for descriptor in descriptors:
                 with suppress(OSError):
                     os.close(descriptor)
+                time.sleep(BREATH)
             with self._lock:
                 self.pending -= len(descriptors)
-            if closed is not None:
-                closed()

@@ -5,6 +5,7 @@ from contextlib import suppress
 from ipaddress import IPv4Address, IPv4Network
 
 from poptrio.datapath.base import CallEndpoint, PathCounters
+from poptrio.datapath.kernel import sysfs
 from poptrio.datapath.kernel.netlink import LinkCounts, Netlink
 from poptrio.datapath.kernel.ppp_device import PppUnit
 
@@ -60,14 +61,14 @@ class Device:
         self._routes = wanted
 
     def set_down(self) -> None:
-        """Let nothing pass, and lead nowhere; never raises."""
+        """Let nothing pass; never raises.
+
+        The routes stay until the device is set up again or removed, and lead nowhere: to remove them may take as long
+        as another device that is being removed. A new call with the same address has the newer route, which counts.
+        """
         self._is_up = False
         with suppress(OSError):  # the device may be gone
             self.unit.let_ipv4_pass(False)
-        routes, self._routes = self._routes, ()
-        for network in routes:
-            with suppress(OSError):
-                self._netlink.remove_route(self._index, network)
 
     def write_frame(self, frame: bytes) -> None:
         """Send a control frame. Raises OSError when the kernel does not take it."""
@@ -104,4 +105,4 @@ class Device:
     def _ip_counts(self) -> LinkCounts:
         """What the device has counted, without control frames."""
         control = LinkCounts(self._frames_in, self._frames_out, self._octets_in, self._octets_out)
-        return self._netlink.counts(self._index).less(control)
+        return (sysfs.counts(self.name, self._index) or self._netlink.counts(self._index)).less(control)

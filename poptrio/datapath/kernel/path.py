@@ -1,7 +1,8 @@
 """The kernel data path: PPTP, PPP and MPPE of Linux, a network device for each call, and only control frames here.
 
 One task waits for the control frames of all calls, by one epoll object. What the kernel takes long for, closing
-descriptors of PPTP, threads of `closer` do.
+descriptors of PPP, threads of `closer` do. Only one of them removes devices: the kernel does that under the lock that
+the loop needs for the device of a new call, and nobody shall have to wait there for more than one.
 """
 
 import errno
@@ -26,6 +27,9 @@ from poptrio.errors import LocalProtocolError
 BATCH = 64
 """Files that are read per wake-up; then other tasks have their turn."""
 
+SOCKET_CLOSERS = 3
+"""Threads that close sockets of PPTP; each waits for a grace period of the kernel, which they can share."""
+
 MOST_PENDING = 3000
 """Descriptors that may wait for being closed; new calls are refused above, so that they cannot run out."""
 
@@ -49,7 +53,8 @@ class KernelDataPath:
         self._calls: dict[int, KernelCallPath] = {}
         self._by_peer: dict[tuple[IPv4Address, int], KernelCallPath] = {}
         self._files: dict[int, tuple[PppFile, KernelCallPath]] = {}
-        self._closer = Closer()
+        self._devices = Closer(threads=1)
+        self._sockets = Closer(threads=SOCKET_CLOSERS)
         self._running = trio.CancelScope()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -71,7 +76,7 @@ class KernelDataPath:
         """Start to take GRE packets of this call. Raises OSError when the kernel refuses it."""
         if endpoint.call_id in self._calls:
             raise LocalProtocolError(f"Call ID {endpoint.call_id} is in use")
-        if self._closer.pending > MOST_PENDING:
+        if self._devices.pending + self._sockets.pending > MOST_PENDING:
             raise OSError(errno.EBUSY, "too many calls that have ended are still being closed by the kernel")
         earlier = self._by_peer.get((endpoint.peer, endpoint.peer_call_id))
         if earlier is not None:
@@ -139,11 +144,15 @@ class KernelDataPath:
         """The path is closed: nobody reads it any more, and its descriptors are on their way."""
         self._calls.pop(path.endpoint.call_id, None)
         self._by_peer.pop((path.endpoint.peer, path.endpoint.peer_call_id), None)
-        units = [path.device.unit.descriptor] if path.device is not None else []
-        for descriptor in (*units, path.channel.descriptor):
-            del self._files[descriptor]
-            self._epoll.unregister(descriptor)
-        self._closer.close((*units, path.channel.descriptor, path.socket.descriptor))
+        if path.device is not None:
+            self._unwatch(path.device.unit)
+            self._devices.close([path.device.unit.descriptor])
+        self._unwatch(path.channel)
+        self._sockets.close([path.channel.descriptor, path.socket.descriptor])
+
+    def _unwatch(self, file: PppFile) -> None:
+        del self._files[file.descriptor]
+        self._epoll.unregister(file.descriptor)
 
     def _close_calls(self) -> None:
         for path in tuple(self._calls.values()):
@@ -153,4 +162,5 @@ class KernelDataPath:
         """Those of calls that have just been closed: together, it takes hardly longer than one."""
         with suppress(OSError):
             self._netlink.remove_group(self._group)
-        self._closer.stop()
+        self._devices.stop()
+        self._sockets.stop()
