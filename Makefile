@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test test-lowest demo interop lint types docs format clean
+.PHONY: help run test test-lowest demo interop bench-kernel lint types docs format clean
 
 help:
 	@echo "make run      run the server with config.toml (root); the first time with a new user and password"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-lowest  run them with the oldest dependencies that are allowed"
 	@echo "make demo     show a tunnel between two network namespaces (root)"
 	@echo "make interop  dial in with Debian's pptp-linux and pppd on a User Mode Linux kernel (root)"
+	@echo "make bench-kernel  TCP through poptop and both data paths on a kernel with PPTP (root)"
 	@echo "make lint     ruff: rules and format      make types   mypy --strict"
 	@echo "make format   let ruff format             make docs    regenerate reference pages and config.toml"
 
@@ -58,6 +59,10 @@ demo: $(STAMP)
 
 interop: $(STAMP)
 	@$(BIN)/python tests/interop/run.py
+	@$(BIN)/python tests/interop/run.py --datapath kernel
+
+bench-kernel: $(STAMP)
+	@$(BIN)/python benchmarks/kernel_datapath.py
 
 lint: $(STAMP)
 	@$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """What many calls cost: set-up, memory, idling, pauses of the event loop, and the end of all of them at once.
 
-    python benchmarks/calls.py [--calls N]… [--json]        root; a server and `poptrio load` in two namespaces
+python benchmarks/calls.py [--calls N]… [--json]        root; a server and `poptrio load` in two namespaces
 """
 
 import argparse

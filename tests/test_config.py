@@ -123,9 +123,8 @@ pool = [
             "c.toml:1: management: there is no management API yet; the table comes with it, so take it out",
         ),
         (
-            '[server]\ndatapath = "kernel"',
-            'c.toml:2: server.datapath: "kernel" comes in a later version; '
-            '"userspace" is the only data path of this one',
+            '[server]\ndatapath = "dpdk"',
+            'c.toml:2: server.datapath: "dpdk" is none of "userspace", "kernel" or "auto"',
         ),
         ("[ppp]\nencryption_bits = []", "c.toml:2: ppp.encryption_bits: must not be empty"),
         ("[ppp]\nencryption_bits = [128, 64]", "c.toml:2: ppp.encryption_bits: 64 is none of 128, 56 or 40"),

@@ -46,8 +46,10 @@ def _findings(config: Config, machine: Machine) -> Iterator[Finding]:
     yield from plugins(config)
     yield from checks.capabilities(machine, config)
     yield from checks.descriptors(config, hard_limit())
-    yield from checks.tun(machine)
-    yield from checks.interface(machine, config)
+    yield from checks.datapath(config)
+    if config.server.datapath != "kernel":
+        yield from checks.tun(machine)
+        yield from checks.interface(machine, config)
     networks = checks.local_networks()
     yield from checks.listen_addresses(config, {network.address for network in networks if network.address})
     yield from checks.ports(machine, config)

@@ -1,4 +1,6 @@
-"""How many calls the file descriptors of a process are enough for: each control connection needs one.
+"""How many calls the file descriptors of a process are enough for.
+
+Each control connection needs one, and a call in the kernel's data path three more.
 
 Without one left, accept() fails, and whoever dials then hangs without an answer; a limit below that refuses politely.
 """
@@ -8,6 +10,7 @@ import resource
 import structlog
 
 from poptrio.config import Config
+from poptrio.server.datapaths import MOST_CALLS
 
 RESERVE = 100
 """Descriptors that are no control connections: raw sockets, TUN, netlink, files and connections of plugins."""
@@ -21,8 +24,15 @@ log = structlog.get_logger("poptrio.server")
 
 def needed(config: Config, processes: int = 1) -> int:
     """Descriptors of each process for as many control connections as the configuration allows, one call on each."""
-    connections = config.server.max_calls + config.server.max_unauthenticated
-    return -(-connections // processes) + RESERVE
+    descriptors = per_call(config) * config.server.max_calls + config.server.max_unauthenticated
+    return -(-descriptors // processes) + RESERVE
+
+
+def per_call(config: Config) -> int:
+    """Descriptors of a call: more where its data path is, or may be, the kernel's."""
+    server = config.server
+    in_kernel = server.datapath == "kernel" or (server.datapath == "auto" and server.max_calls <= MOST_CALLS)
+    return 4 if in_kernel else 1
 
 
 def hard_limit() -> int:
@@ -59,6 +69,6 @@ def within(config: Config, limit: int, processes: int = 1) -> Config:
     server = config.server
     connections = max(limit - RESERVE, 2) * processes
     strangers = min(server.max_unauthenticated, max(connections // 4, 1))
-    calls = min(server.max_calls, connections - strangers)
+    calls = min(server.max_calls, max((connections - strangers) // per_call(config), 1))
     changed = server.model_copy(update={"max_calls": calls, "max_unauthenticated": strangers})
     return config.model_copy(update={"server": changed})

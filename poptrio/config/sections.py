@@ -9,7 +9,7 @@ from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from poptrio.address_ranges import AddressRange, parse_ranges
 from poptrio.config.values import (
@@ -32,12 +32,6 @@ EncryptionMode = Literal["stateless", "stateful", "any"]
 EncryptionBits = Literal[128, 56, 40]
 Outcome = Literal["not-mine", "refused", "unavailable"]
 """What can become of a question to an authentication plugin, besides that it accepts the caller."""
-
-
-def _available_datapath(value: object) -> object:
-    if value in ("kernel", "auto"):
-        raise ValueError(f'"{value}" comes in a later version; "userspace" is the only data path of this one')
-    return value
 
 
 def _pool_entry(value: str) -> str:
@@ -64,11 +58,14 @@ class Server(Section):
     """Addresses, as "address:port", on which control connections are taken; without a port it is 1723. GRE packets go
     out from the same local address as their control connection."""
 
-    datapath: Annotated[Literal["userspace"], BeforeValidator(_available_datapath)] = "userspace"
-    """What moves the packets: "userspace" is one TUN and raw GRE sockets, with PPP and MPPE inside poptrio."""
+    datapath: Literal["userspace", "kernel", "auto"] = "userspace"
+    """What moves the packets: "userspace" is one TUN and raw GRE sockets, with PPP and MPPE inside poptrio; "kernel" is
+    Linux' own PPTP, PPP and MPPE, with a network device for each call, and refuses to start where something of it is
+    missing; "auto" takes "kernel" where that is the better one, and logs which it took and why."""
 
     interface: InterfaceName = "poptrio0"
-    """Name of the TUN of the userspace data path, at most 15 octets."""
+    """Name of the TUN of the userspace data path, at most 15 octets. In the kernel data path, the names of the devices
+    begin with its first 9 octets: poptrio0-17 is the device of the call with the Call ID 17."""
 
     workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
     """Processes that share the listening port and the calls; "auto" is one for each core that poptrio may use. What is

@@ -124,7 +124,9 @@ class CallOwner(Protocol):
 class CallPath(Protocol):
     """One call's way through the data path."""
 
-    counters: PathCounters
+    @property
+    def counters(self) -> PathCounters:
+        """As they are now. Ask for them anew each time: a path in the kernel brings them up to date for it."""
 
     def send_frame(self, frame: bytes) -> None:
         """Send one complete PPP control frame, address and control included where they are due, never encrypted."""
@@ -151,4 +153,8 @@ class DataPath(Protocol):
     counters: DataPathCounters
 
     def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> CallPath:
-        """Start to take GRE packets of this call. Raises OSError when the kernel refuses what it needs."""
+        """Start to take GRE packets of this call.
+
+        Raises OSError when the kernel refuses what it needs. It may refuse for a moment the Call ID of a path that has
+        just been closed.
+        """

@@ -53,7 +53,7 @@ class Call:
         self.accept: Accept | None = None
         self.lease: AddressLease | None = None
         self.path: CallPath | None = None
-        self.counters = PathCounters()
+        self._no_counters = PathCounters()
         self.encryption = "none"
         self.authentication = ""
         self.authenticated_by = ""
@@ -68,6 +68,11 @@ class Call:
         self._why = ""
         self.log = structlog.get_logger("poptrio.call").bind(call=info.call_id, peer=str(info.peer))
         self._connection_stranger = connection_stranger
+
+    @property
+    def counters(self) -> PathCounters:
+        """What the call's path has counted until now."""
+        return self._no_counters if self.path is None else self.path.counters
 
     def authenticated(self, accept: Accept) -> None:
         """A plugin has accepted the client: from here on neither call nor connection is a stranger's."""

@@ -99,8 +99,11 @@ class _CallTask:
         )
         endpoint = CallEndpoint(info.call_id, info.peer_call_id, local=info.server, peer=info.peer)
         # The path is open before the reply below invites the client to send LCP.
-        path = call.path = server.datapath.open_call(endpoint, ppp.driver)
-        call.counters = path.counters
+        try:
+            path = call.path = server.datapath.open_call(endpoint, ppp.driver)
+        except OSError as error:
+            call.end(CauseOfEnd.DATA_PATH_FAILED, error.strerror or str(error))
+            return
         call.id_told = True
         if not await self._control.accept_call(info.call_id):
             call.id_told = False

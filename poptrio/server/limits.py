@@ -35,7 +35,10 @@ class LimitedCall(Protocol):
     """What the limits know of a call."""
 
     accept: Accept | None
-    counters: PathCounters
+
+    @property
+    def counters(self) -> PathCounters:
+        """What its path has counted until now."""
 
     def end(self, cause: CauseOfEnd, detail: str = "") -> None:
         """End the call."""

@@ -18,14 +18,13 @@ import structlog
 import trio
 
 from poptrio.config import Config, ListenAddress
-from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.runtime import garbage
+from poptrio.server.datapaths import chosen, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
-from poptrio.server.settings import userspace_settings
 
 LISTEN_BACKLOG = 1024
 """Connections that wait for accept: after an outage all clients come at once."""
@@ -46,7 +45,7 @@ async def serve(
     hooks = hooks or load_hooks(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    datapath = UserspaceDataPath(userspace_settings(config))
+    datapath = open_datapath(config, chosen(config))
     sessions = LiveSessions()
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),

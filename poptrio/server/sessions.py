@@ -32,7 +32,6 @@ class SessionCall(Protocol):
     info: CallInfo
     accept: Accept | None
     lease: AddressLease | None
-    counters: PathCounters
     cause: CauseOfEnd | None
     up_since: float | None
     authenticated_by: str
@@ -42,6 +41,10 @@ class SessionCall(Protocol):
     @property
     def limits(self) -> ChangeableLimits | None:
         """Its limits, while it has a path."""
+
+    @property
+    def counters(self) -> PathCounters:
+        """What its path has counted until now."""
 
     def end(self, cause: CauseOfEnd, detail: str = "") -> None:
         """End the call."""

@@ -94,6 +94,11 @@ def malformed(file: Path) -> str:
     return _tshark(file, "-Y", MALFORMED)
 
 
+def matching(file: Path, display_filter: str) -> str:
+    """The packets that a display filter of tshark matches, a line each."""
+    return _tshark(file, "-Y", display_filter)
+
+
 def read_packets(file: Path) -> list[Packet]:
     """The control messages and the unencrypted GRE packets of a capture."""
     arguments = ["-Y", "pptp || (gre && ppp.protocol != 0x00fd)", "-T", "fields"]

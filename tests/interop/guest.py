@@ -1,4 +1,4 @@
-"""The guest: a User Mode Linux kernel with PPP and MPPE, booted once for all rows, and commands in it."""
+"""A guest: a User Mode Linux kernel with PPP, PPTP and MPPE, booted once for all rows, and commands in it."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guest_agent import PORT as AGENT_PORT
-from network import Network
+from network import GuestLinks
 
 HERE = Path(__file__).resolve().parent
 BOOT_TIMEOUT = 60.0  # seconds; it takes 3 to 4 on an idle machine
@@ -33,12 +33,14 @@ class Finished:
 class Guest:
     """A running guest. Use as a context manager; it is halted on the way out."""
 
-    def __init__(self, network: Network, artefacts: Path) -> None:
-        self._network = network
-        self._console = artefacts / "guest-console.log"
-        self._uml_folder = artefacts / "uml"
+    def __init__(self, links: GuestLinks, artefacts: Path, *, fresh: bool = True) -> None:
+        """``fresh``: commands see files that have changed on the host; that costs programs that run their cache."""
+        self._links = links
+        self._fresh = fresh
+        self._console = artefacts / f"{links.name}-console.log"
+        self._uml_folder = artefacts / f"uml-{links.name}"
         self._process: subprocess.Popen[bytes] | None = None
-        self.address = network.guest_address
+        self.address = links.address
 
     def __enter__(self) -> "Guest":
         try:
@@ -53,8 +55,8 @@ class Guest:
 
     def run(self, command: str, *, stdin: str = "", timeout: float = 20.0) -> Finished:
         """Run a shell command in the guest and wait at most ``timeout`` seconds for its end (status 124 after that)."""
-        request = {"command": command, "stdin": stdin, "timeout": timeout}
-        with socket.create_connection((self._network.agent_address, AGENT_PORT), timeout + 10.0) as connection:
+        request = {"command": command, "stdin": stdin, "timeout": timeout, "fresh": self._fresh}
+        with socket.create_connection((self._links.agent_address, AGENT_PORT), timeout + 10.0) as connection:
             connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as answers:
                 line = answers.readline()
@@ -76,8 +78,8 @@ class Guest:
             "setpriv", "--pdeathsig", "KILL",
             "linux.uml", "mem=256M", "rootfstype=hostfs", "rootflags=/", "ro", f"init={HERE / 'guest-init'}",
             "con=null", "con0=fd:0,fd:1", "ssl=null", f"uml_dir={self._uml_folder}/", "umid=guest",
-            f"eth0=tuntap,{self._network.guest_tap}", f"eth1=tuntap,{self._network.agent_tap}",
-            f"ADDRESS={self._network.guest_address}/24", f"AGENT_ADDRESS={self._network.agent_address}/24",
+            f"eth0=tuntap,{self._links.tap}", f"eth1=tuntap,{self._links.agent_tap}",
+            f"ADDRESS={self._links.address}/24", f"AGENT_ADDRESS={self._links.agent_address}/29",
             f"PYTHON={os.path.realpath(sys.executable)}", f"AGENT={HERE / 'guest_agent.py'}",
         ]  # fmt: skip
         with self._console.open("wb") as console:
@@ -86,6 +88,7 @@ class Guest:
                 stdin=subprocess.DEVNULL,
                 stdout=console,
                 stderr=subprocess.STDOUT,
+                env=os.environ | _help_for_wide_processors(self._uml_folder),
                 start_new_session=True,
             )
         deadline = time.monotonic() + BOOT_TIMEOUT
@@ -114,3 +117,12 @@ class Guest:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _help_for_wide_processors(folder: Path) -> dict[str, str]:
+    """User Mode Linux ends while it boots on a processor with AMX, unless it is helped (`wide_xstate.c`)."""
+    if "amx_tile" not in Path("/proc/cpuinfo").read_text():
+        return {}
+    library = folder / "wide_xstate.so"
+    subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "wide_xstate.c", "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library)}

@@ -1,7 +1,7 @@
 """Runs inside the guest: executes the shell commands that the harness sends, one TCP connection each.
 
-A request is one line of JSON with ``command``, ``stdin`` and ``timeout`` (seconds); the answer is one line of JSON
-with ``status`` and ``output`` (standard output and standard error together).
+A request is one line of JSON with ``command``, ``stdin``, ``timeout`` (seconds) and ``fresh`` (files may have changed
+on the host); the answer is one with ``status`` and ``output`` (standard output and standard error together).
 """
 
 import json
@@ -19,9 +19,10 @@ class CommandHandler(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         request = json.loads(self.rfile.readline())
-        # hostfs never looks twice: without this, files that changed on the host are seen as they were.
-        with open("/proc/sys/vm/drop_caches", "w") as drop_caches:
-            drop_caches.write("3")
+        if request["fresh"]:
+            # hostfs never looks twice: without this, files that changed on the host are seen as they were.
+            with open("/proc/sys/vm/drop_caches", "w") as drop_caches:
+                drop_caches.write("3")
         try:
             done = subprocess.run(
                 ["/bin/sh", "-c", request["command"]],

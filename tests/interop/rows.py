@@ -1,5 +1,6 @@
 """The table of cases: how the client of each dials, what both sides should agree on, and what then happens."""
 
+import kernel_scenarios
 import scenarios
 from ldap_rows import LDAP_ROWS
 from radius_rows import RADIUS_ROWS
@@ -79,4 +80,17 @@ ROWS = (
     Row("three-calls-separate", PLAIN, scenarios.three_calls_on_three_connections),
     *RADIUS_ROWS,
     *LDAP_ROWS,
+)
+
+# What looks inside the server's TUN has nothing to look at, and who knows the users makes no difference to packets.
+_NOT_IN_KERNEL = {row.name for row in (*RADIUS_ROWS, *LDAP_ROWS)} | {"mppe-128"}
+
+KERNEL_ROWS = (
+    Row("mppe-128", PLAIN),
+    *(row for row in ROWS if row.name not in _NOT_IN_KERNEL),
+    Row("clear-text-injected", PLAIN, kernel_scenarios.clear_text_is_dropped),
+    Row("clear-text-allowed", Dial(CLEAR, (), "MS-CHAPv2", "none"), kernel_scenarios.clear_text_arrives),
+    Row("contract", PLAIN, kernel_scenarios.keeps_the_contract),
+    Row("server-killed", PLAIN, kernel_scenarios.killed),
+    Row("hang-ups-under-load", PLAIN, kernel_scenarios.hang_ups_under_load),
 )

@@ -1,6 +1,8 @@
 """Interoperability: Debian's pppd and pptp-linux, in a User Mode Linux guest, dial the server of this checkout.
 
-    .venv/bin/python tests/interop/run.py [--row NAME]… [--json] [--keep]
+    .venv/bin/python tests/interop/run.py [--datapath kernel] [--row NAME]… [--json] [--keep]
+
+With ``--datapath kernel`` the server is in a second guest, whose kernel has PPTP.
 
 Needs root and /dev/net/tun; installs missing Debian packages with apt-get. Exit status: 0 every row passed, 1 one
 failed, 2 it cannot be run here.
@@ -17,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -27,13 +30,16 @@ from network import Network
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from rows import ROWS, Row
+from rows import KERNEL_ROWS, ROWS, Row
 from server import ServerError
 from service import ServiceError
 from stage import Outcome, RowFailed, Stage
 
 PACKAGES = (
     "user-mode-linux",
+    "gcc",
+    "libc6-dev",
+    "iptables",
     "pptp-linux",
     "ppp",
     "tshark",
@@ -71,7 +77,8 @@ class Result:
 def main() -> int:
     """Play the rows that were asked for; returns the exit status."""
     arguments = _arguments()
-    rows = [row for row in ROWS if not arguments.row or row.name in arguments.row]
+    table = KERNEL_ROWS if arguments.datapath == "kernel" else ROWS
+    rows = [row for row in table if not arguments.row or row.name in arguments.row]
     if (obstacle := _obstacle()) is not None:
         progress.print(f"[red]make interop cannot run here:[/] {escape(obstacle)}")
         return 2
@@ -81,7 +88,7 @@ def main() -> int:
     folder = Path(tempfile.mkdtemp(prefix="poptrio-interop-"))
     keep = arguments.keep
     try:
-        results = _play(rows, folder)
+        results = _play(rows, folder, server_in_guest=arguments.datapath == "kernel")
         keep = keep or any(result.fault for result in results)
     except GuestError as error:
         progress.print(f"[red]the guest failed:[/] {escape(str(error))}")
@@ -113,24 +120,25 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _play(rows: list[Row], folder: Path) -> list[Result]:
-    network = Network.enter()
+def _play(rows: list[Row], folder: Path, *, server_in_guest: bool) -> list[Result]:
+    Network.enter(server_in_guest=server_in_guest)
     started = time.monotonic()
-    with Guest(network, folder) as guest:
-        progress.print(f"guest booted in {time.monotonic() - started:.1f} s")
+    with Guest(Network.clients, folder) as guest, ExitStack() as exits:
+        server_guest = exits.enter_context(Guest(Network.server, folder, fresh=False)) if server_in_guest else None
+        progress.print(f"booted in {time.monotonic() - started:.1f} s")
         results = []
         for number, row in enumerate(rows, 1):
             progress.print(f"[{number}/{len(rows)}] {row.name} … ", end="", markup=False)
-            result = _play_row(guest, row, folder / row.name)
+            result = _play_row(guest, server_guest, row, folder / row.name)
             progress.print(f"{_verdict(result)} ({result.seconds:.1f} s)")
             results.append(result)
     return results
 
 
-def _play_row(guest: Guest, row: Row, folder: Path) -> Result:
+def _play_row(guest: Guest, server_guest: Guest | None, row: Row, folder: Path) -> Result:
     folder.mkdir()
     started = time.monotonic()
-    stage = Stage(guest, folder, {"alice": secrets.token_hex(8), "bob": secrets.token_hex(8)}, row.dial)
+    stage = Stage(guest, folder, {"alice": secrets.token_hex(8), "bob": secrets.token_hex(8)}, row.dial, server_guest)
     fault = None
     try:
         with stage:
@@ -151,10 +159,11 @@ def _play_row(guest: Guest, row: Row, folder: Path) -> Result:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Dial poptrio with Debian's pppd and pptp-linux.")
-    names = [row.name for row in ROWS]
+    names = list(dict.fromkeys(row.name for row in (*ROWS, *KERNEL_ROWS)))
     parser.add_argument(
         "--row", action="append", choices=names, metavar="NAME", help=f"only this row ({', '.join(names)})"
     )
+    parser.add_argument("--datapath", choices=("userspace", "kernel"), default="userspace", help="the server's")
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
     parser.add_argument("--keep", action="store_true", help="keep logs and captures of a run that passed, too")
     return parser.parse_args()

@@ -12,7 +12,6 @@ import traffic
 from client import end_all_calls
 from stage import Stage, expect
 
-SERVER_SHARE_LIMIT = 0.030  # seconds of a set-up that may be the server's own, where it is measured
 SET_UPS_MEASURED = 5
 IDLE_TIME = 20.0  # seconds
 SMALL_MTU = 600  # bytes
@@ -76,7 +75,7 @@ def is_refused_without_encryption(stage: Stage) -> None:
 def small_mtu(stage: Stage) -> None:
     """Client's MTU and MRU are small: what fits crosses, what does not is answered with fragmentation-needed."""
     client, call = stage.dial_up()
-    output = traffic.ping(call.address, 1400, count=1)
+    output = stage.ping(call.address, 1400, count=1)
     reported = traffic.reported_mtu(output)
     expect(reported is not None, f"a packet of 1400 bytes to the client got no fragmentation-needed: {output}")
     stage.outcome.note = f"fragmentation-needed says {reported}"
@@ -113,7 +112,7 @@ def sets_up_without_a_pause(stage: Stage) -> None:
     shares = [set_up.server for set_up in stage.measured_set_ups()]
     median = statistics.median(shares)
     stage.outcome.note = f"median of the server's share: {median * 1e3:.1f} ms"
-    expect(median < SERVER_SHARE_LIMIT, stage.outcome.note)
+    expect(median < stage.server.set_up_share, stage.outcome.note)
 
 
 def client_hangs_up(stage: Stage) -> None:
@@ -180,7 +179,7 @@ def _three_calls(stage: Stage, *, shared: bool) -> None:
     clients[0].hang_up()
     for client, call in zip(clients[1:], calls[1:], strict=True):
         expect(client.exit_status() is None, "a call ended with the hang-up of another")
-        expect(traffic.all_returned(traffic.ping(call.address, call.mtu)), "a call was dead after another hung up")
+        expect(traffic.all_returned(stage.ping(call.address, call.mtu)), "a call was dead after another hung up")
         client.hang_up()
 
 

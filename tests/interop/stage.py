@@ -12,10 +12,10 @@ from backend import Backend
 from capture import Capture, SetUp
 from client import Negotiated, PppdClient, end_all_calls
 from guest import Guest
+from guest_server import GuestPoptrio
 from network import Network
 from server import Poptrio
 
-PAUSE = 0.150  # seconds: a server's share like this is no busy machine any more, but a pause
 MPPE_OVERHEAD = 4  # bytes: what pppd takes off its interface's MTU when MPPE is up
 TRAFFIC_PROGRAM = Path(traffic.__file__).resolve()
 
@@ -50,16 +50,23 @@ class Dial:
 class Stage:
     """Everything one row plays with. A context manager: server, capture and calls have ended on the way out."""
 
-    def __init__(self, guest: Guest, folder: Path, secrets: Mapping[str, str], dial: Dial) -> None:
+    def __init__(
+        self, guest: Guest, folder: Path, secrets: Mapping[str, str], dial: Dial, server_guest: Guest | None = None
+    ) -> None:
         self.guest = guest
         self.dial = dial
         self.outcome = Outcome()
         self.backend = dial.backend(folder, secrets["alice"]) if dial.backend else Backend()
-        self.server = Poptrio(folder, secrets, self._tables())
+        self.server = (
+            Poptrio(folder, secrets, self._tables())
+            if server_guest is None
+            else GuestPoptrio(server_guest, folder, secrets, self._tables())
+        )
         self.clients: list[PppdClient] = []
         self._folder = folder
         self._secrets = secrets
         self._captures: list[Capture] = []
+        self._last_looks: list[Callable[[Path], None]] = []
         self._exits = ExitStack()
 
     def __enter__(self) -> "Stage":
@@ -153,17 +160,25 @@ class Stage:
         output = self.guest.run(" ".join(command)).output
         expect(traffic.all_returned(output), f"pings of {call.mtu} bytes to the server: {output}")
 
-        largest = traffic.reported_mtu(traffic.ping(call.address, mtu, count=1)) or mtu
+        largest = traffic.reported_mtu(self.ping(call.address, mtu, count=1)) or mtu
         expect(floor <= largest <= mtu, f"the server's MTU towards the client is {largest}, not {mtu}")
-        output = traffic.ping(call.address, largest)
+        output = self.ping(call.address, largest)
         expect(traffic.all_returned(output), f"pings of {largest} bytes to the client: {output}")
 
-        transfer = traffic.TransferServer(inner)
+        transfer = self.server.transfer()
         program = f"{sys.executable} -S -E -B {TRAFFIC_PROGRAM} {inner} {transfer.port} {call.address}"
         client_end = self.guest.run(program, timeout=2 * traffic.TIMEOUT)
         fault = transfer.fault()
         expect(client_end.status == 0, f"TCP transfer, client's end: {client_end.output.strip()}")
         expect(fault is None, f"TCP transfer, server's end: {fault}")
+
+    def at_end(self, look: Callable[[Path], None]) -> None:
+        """Have ``look`` see the file of the capture when it is complete."""
+        self._last_looks.append(look)
+
+    def ping(self, target: str, mtu: int, *, count: int = 3) -> str:
+        """Ping from the server's side; returns ping's output and errors."""
+        return self.server.run(*traffic.ping_command(target, mtu, count=count))
 
     def finish(self) -> None:
         """After the scenario: the server ends cleanly, nothing captured is malformed, the set-ups were fast."""
@@ -175,13 +190,17 @@ class Stage:
         for finished in self._captures:
             faults = capture.malformed(finished.file)
             expect(not faults, f"tshark finds faults in {finished.file.name}: {faults.strip()}")
+        for look in self._last_looks:
+            look(self._captures[0].file)
         self.outcome.set_ups = self.measured_set_ups()
         expect(
             len(self.outcome.set_ups) == len(self.outcome.calls),
             f"the capture shows {len(self.outcome.set_ups)} set-ups for {len(self.outcome.calls)} calls",
         )
         for set_up in self.outcome.set_ups:
-            expect(set_up.server < PAUSE, f"{set_up.server * 1e3:.0f} ms of the set-up were the server's own")
+            expect(
+                set_up.server < self.server.pause, f"{set_up.server * 1e3:.0f} ms of the set-up were the server's own"
+            )
 
     def control_connections(self) -> int:
         """How many control connections the capture has; ends the captures."""

@@ -1,6 +1,7 @@
 """What crosses a tunnel: pings with don't-fragment, and a TCP transfer each way whose digests must agree.
 
-Run as a program it is the client's end of the transfer: ``traffic.py SERVER PORT OWN_ADDRESS``.
+Run as a program it is the client's end of the transfer: ``traffic.py SERVER PORT OWN_ADDRESS``, or, as
+``traffic.py serve ADDRESS PORT``, the server's.
 """
 
 import hashlib
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+from typing import Protocol
 
 SIZE = 1_000_000  # bytes each way
 TO_CLIENT, TO_SERVER = 1, 2  # seeds: the two directions carry different bytes
@@ -17,11 +19,20 @@ TIMEOUT = 40.0  # seconds for each socket operation
 IP_AND_ICMP_HEADERS = 28  # bytes
 
 
+class Transfer(Protocol):
+    """The server's end, wherever it runs."""
+
+    port: int
+
+    def fault(self) -> str | None:
+        """Wait for the end of the transfer; None when every byte came as it was sent, else what was wrong."""
+
+
 class TransferServer:
     """The server's end, in this process: one connection, answered in a thread of its own."""
 
-    def __init__(self, address: str) -> None:
-        self._listener = socket.create_server((address, 0))
+    def __init__(self, address: str, port: int = 0) -> None:
+        self._listener = socket.create_server((address, port))
         self._listener.settimeout(TIMEOUT)
         self.port = self._listener.getsockname()[1]
         self._fault: str | None = "nobody connected"
@@ -101,4 +112,6 @@ def _read(connection: socket.socket, size: int) -> bytes:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "serve":
+        sys.exit(TransferServer(sys.argv[2], int(sys.argv[3])).fault())
     sys.exit(client_end(sys.argv[1], int(sys.argv[2]), sys.argv[3]))

@@ -11,6 +11,7 @@ from poptrio.api import hookimpl
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.runtime.exception_groups import leaves
+from poptrio.server import datapaths
 from poptrio.server import serve as module
 from poptrio.server.serve import listening, serve, serve_until_signalled
 from poptrio.testing.server import OneUser, load
@@ -72,7 +73,7 @@ async def test_a_data_path_that_cannot_start_closes_the_rest():
 
 
 async def test_a_busy_port_is_found_before_the_data_path_is_touched(monkeypatch):
-    monkeypatch.setattr(module.UserspaceDataPath, "run", None)  # would raise TypeError
+    monkeypatch.setattr(datapaths.UserspaceDataPath, "run", None)  # would raise TypeError
     with socket.socket() as busy:
         busy.bind(("127.0.0.1", 0))
         busy.listen()
@@ -153,7 +154,7 @@ class NeverEnds(Watched):
 async def test_reload_stop_and_a_second_stop_that_waits_for_no_plugin(monkeypatch, autojump_clock):
     plugin = NeverEnds()
     monkeypatch.setattr(module, "load_hooks", lambda config: load([plugin]))
-    monkeypatch.setattr(module, "UserspaceDataPath", QuietDataPath)
+    monkeypatch.setattr(datapaths, "UserspaceDataPath", QuietDataPath)
     numbers = (module.signal.SIGHUP, module.signal.SIGTERM, module.signal.SIGTERM)
     monkeypatch.setattr(trio, "open_signal_receiver", Signals(*numbers))
     monkeypatch.setattr(module.garbage, "settle", lambda: plugin.log.append("settled"))
@@ -164,7 +165,7 @@ async def test_reload_stop_and_a_second_stop_that_waits_for_no_plugin(monkeypatc
 
 async def test_a_stop_ends_serve_without_calls(monkeypatch, autojump_clock):
     plugin = Watched()
-    monkeypatch.setattr(module, "UserspaceDataPath", QuietDataPath)
+    monkeypatch.setattr(datapaths, "UserspaceDataPath", QuietDataPath)
     async with trio.open_nursery() as nursery:
         server = await nursery.start(partial(serve, config_for(free_port()), hooks=load([plugin])))
         server.stop()

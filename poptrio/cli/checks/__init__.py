@@ -3,6 +3,7 @@
 Each check is a function from a `Machine` and the configuration to `Finding` values, and changes nothing.
 """
 
+from poptrio.cli.checks.datapath import datapath
 from poptrio.cli.checks.finding import Finding, Level
 from poptrio.cli.checks.machine import Machine
 from poptrio.cli.checks.network import forwarding, helpers, local_networks, overlaps, reverse_path_filter
@@ -14,6 +15,7 @@ __all__ = [
     "Level",
     "Machine",
     "capabilities",
+    "datapath",
     "descriptors",
     "forwarding",
     "gre_sockets",
