@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test test-lowest demo interop bench-kernel lint types docs format clean
+.PHONY: help run test test-lowest demo bench interop bench-kernel lint types docs format clean
 
 help:
 	@echo "make run      run the server with config.toml (root); the first time with a new user and password"
@@ -13,6 +13,7 @@ help:
 	@echo "make demo     show a tunnel between two network namespaces (root)"
 	@echo "make interop  dial in with Debian's pptp-linux and pppd on a User Mode Linux kernel (root)"
 	@echo "make bench-kernel  TCP through poptop and both data paths on a kernel with PPTP (root)"
+	@echo "make bench    measure speed, memory and many calls (root, gcc, libssl-dev, iperf3; some minutes)"
 	@echo "make lint     ruff: rules and format      make types   mypy --strict"
 	@echo "make format   let ruff format             make docs    regenerate reference pages and config.toml"
 
@@ -56,6 +57,14 @@ test-lowest: $(STAMP)
 
 demo: $(STAMP)
 	@$(BIN)/python demo/tunnel.py
+
+# With the system's Python where there is one: distributions build theirs with all optimisations.
+BENCH_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
+
+bench:
+	@test -e $(VENV)-bench/.installed || { $(BENCH_PYTHON) -m venv $(VENV)-bench \
+	    && $(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --editable . && touch $(VENV)-bench/.installed; }
+	@$(VENV)-bench/bin/python benchmarks/run.py $(if $(JSON),--json $(JSON)) $(if $(QUICK),--quick)
 
 interop: $(STAMP)
 	@$(BIN)/python tests/interop/run.py

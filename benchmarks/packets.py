@@ -316,7 +316,8 @@ def main() -> None:
         )
     for line in calls:
         print(
-            f"{line.direction:12} {CALLS[1]} calls against {CALLS[0]}: {line.many:.0f} ns, {line.few:.0f} ns, {line.ratio:.2f} x"
+            f"{line.direction:12} {CALLS[1]} calls against {CALLS[0]}: "
+            f"{line.many:.0f} ns, {line.few:.0f} ns, {line.ratio:.2f} x"
         )
 
 

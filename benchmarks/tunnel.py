@@ -1,0 +1,97 @@
+"""Throughput of TCP through one tunnel, both ways: iperf3, `poptrio dial` and a server on the same cores.
+
+python benchmarks/tunnel.py [--json]        root; needs iperf3
+"""
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stage import PASSWORD, SERVER, USER, Server, Stage, stage
+
+INNER_SERVER = "10.90.0.1"
+SECONDS = 6
+CONFIGURATIONS = {"none": "refuse", "stateless": "require"}
+UP_TIMEOUT = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRow:
+    """Bits per second of TCP; ``server_share`` of one core meanwhile. ``direction`` is as the client sees it."""
+
+    mppe: str
+    direction: str
+    bits_per_second: float
+    server_share: float
+
+
+def measure(place: Stage, mppe: str) -> list[TunnelRow]:
+    """Both directions, one after the other."""
+    config = f'[ppp]\nencryption = "{CONFIGURATIONS[mppe]}"\nencryption_mode = "any"\n'
+    with place.server(config) as server:
+        dial = _dial(place, CONFIGURATIONS[mppe])
+        listener = subprocess.Popen(
+            place.server_place.command("iperf3", "--server", "--bind", INNER_SERVER),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            time.sleep(0.5)
+            return [_row(place, server, mppe, direction) for direction in ("up", "down")]
+        finally:
+            for process in (dial, listener):
+                process.terminate()
+                process.wait(10)
+
+
+def _dial(place: Stage, encryption: str) -> "subprocess.Popen[str]":
+    command = place.client_place.command(
+        *(sys.executable, "-m", "poptrio", "dial", str(SERVER), "--user", USER, "--password", PASSWORD, "--json"),
+        *("--encryption", encryption, "--interface", "bench-dial"),
+    )
+    dial = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert dial.stdout is not None
+    if '"up"' not in dial.stdout.readline():
+        raise SystemExit(f"poptrio dial failed: {dial.communicate()}")
+    return dial
+
+
+def _row(place: Stage, server: Server, mppe: str, direction: str) -> TunnelRow:
+    cpu, begun = server.cpu(), time.monotonic()
+    reverse = ["--reverse"] if direction == "down" else []
+    arguments = ["iperf3", "--client", INNER_SERVER, "--time", str(SECONDS), "--json", *reverse]
+    result = json.loads(place.client_place.run(*arguments))
+    share = (server.cpu() - cpu) / (time.monotonic() - begun)
+    return TunnelRow(mppe, direction, result["end"]["sum_received"]["bits_per_second"], share)
+
+
+def measure_all(place: Stage) -> list[TunnelRow]:
+    """Without and with MPPE. Raises SystemExit with the remedy where there is no iperf3."""
+    if shutil.which("iperf3") is None:
+        raise SystemExit(f"{Path(__file__).name} needs iperf3: apt-get install iperf3")
+    return [row for mppe in CONFIGURATIONS for row in measure(place, mppe)]
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    arguments = parser.parse_args()
+    with stage() as place:
+        rows = measure_all(place)
+    if arguments.json:
+        print(json.dumps([*map(asdict, rows)], indent=2))
+        return
+    for row in rows:
+        print(
+            f"MPPE {row.mppe:10} {row.direction:5} {row.bits_per_second / 1e6:7.0f} Mbit/s, "
+            f"server {row.server_share:.0%} of a core"
+        )
+
+
+if __name__ == "__main__":
+    main()
