@@ -32,7 +32,6 @@ _CODES = {
     "jset": 0x45,
     "ret": 0x06,
 }
-_LOAD_FROM_X = {"ldh": 0x48, "ldb": 0x50}
 
 ACCEPT = 0xFFFFFFFF
 DROP = 0
