@@ -16,6 +16,7 @@ from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.notation import log_line
 from poptrio.protocols.ppp.session import Phase, PppSession
 from poptrio.protocols.ppp.session_events import SessionEvent
+from poptrio.runtime.flag import Flag
 from poptrio.runtime.ticker import Ticker
 
 log = structlog.get_logger("poptrio.ppp")
@@ -40,7 +41,7 @@ class PppDriver:
         failed: Callable[[str], None],
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        self.over = trio.Event()
+        self.over = Flag()
         self.heard: float | None = None
         self._session = session
         self._happened = happened

@@ -14,32 +14,43 @@ class CallAccounting:
     """Tells ``account``, the plugins, of one call, one record after the other, so that each hears them in their order.
 
     A call that never had an address is not told of. Where a Start was begun there is a Stop, whatever became of it.
+    There is a task only while a record is being told: most calls have nothing to tell for hours.
     """
+
+    __slots__ = ("_account", "_call", "_due", "_nursery", "_telling")
 
     def __init__(self, call: KnownCall, account: Callable[[AccountingRecord], Awaitable[None]]) -> None:
         self._call = call
         self._account = account
-        self._started = False
-        self._interim_due = trio.Event()
+        self._nursery: trio.Nursery | None = None
+        self._due: AccountingKind | None = None
+        self._telling = False
 
-    async def run(self) -> None:
-        """Start, as soon as the network is up, then an interim record whenever one is due; until cancelled."""
-        await self._call.network_is_up.wait()
-        self._started = True
-        await self._tell(AccountingKind.START)
-        while True:
-            await self._interim_due.wait()
-            self._interim_due = trio.Event()
-            await self._tell(AccountingKind.INTERIM)
+    def begin(self, nursery: trio.Nursery) -> None:
+        """The network is up: tell so, in a task of ``nursery``, as whatever follows before `stop`."""
+        self._nursery = nursery
+        self._is_due(AccountingKind.START)
 
     def interim_due(self) -> None:
         """Make an interim record as soon as the one before it has been delivered; several are one."""
-        self._interim_due.set()
+        self._is_due(AccountingKind.INTERIM)
 
     async def stop(self) -> None:
-        """Stop, if there was a Start. `run` must have ended."""
-        if self._started:
+        """Stop, if there was a Start. The nursery must have ended."""
+        if self._nursery is not None:
             await self._tell(AccountingKind.STOP)
+
+    def _is_due(self, kind: AccountingKind) -> None:
+        self._due = kind
+        if self._nursery is not None and not self._telling:
+            self._telling = True
+            self._nursery.start_soon(self._tell_what_is_due)
+
+    async def _tell_what_is_due(self) -> None:
+        while (kind := self._due) is not None:
+            self._due = None
+            await self._tell(kind)
+        self._telling = False
 
     async def _tell(self, kind: AccountingKind) -> None:
         call = self._call

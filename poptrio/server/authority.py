@@ -20,27 +20,29 @@ from poptrio.server.sessions import SessionCall
 class Accounting(Protocol):
     """The accounting of one call."""
 
-    async def run(self) -> None:
-        """Account for the call from the moment when its network is up; until cancelled."""
+    def begin(self, nursery: trio.Nursery) -> None:
+        """The network is up: account for the call from now on, in tasks of ``nursery``."""
 
     def interim_due(self) -> None:
         """Make an interim record soon."""
 
     async def stop(self) -> None:
-        """The call has ended: the last record, if there was a first. `run` must have ended."""
+        """The call has ended: the last record, if there was a first. The nursery must have ended."""
 
 
 class KnownCall(SessionCall, Protocol):
     """What an authority knows of a call: what plugins may see of it, and how it came about.
 
-    ``replaced`` are the calls that had to end for it; ``network_is_up`` is set when its client has an address.
+    ``replaced`` are the calls that had to end for it.
     """
 
     authentication: str
     encryption: str
     replaced: Sequence[SessionCall]
-    network_is_up: trio.Event
-    log: structlog.typing.FilteringBoundLogger
+
+    @property
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        """A logger that says which call it is."""
 
 
 class Authority(Protocol):

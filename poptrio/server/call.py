@@ -10,6 +10,7 @@ from poptrio.datapath.base import CallPath, PathCounters
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
+from poptrio.runtime.flag import Flag
 from poptrio.server.call_counts import Stranger
 from poptrio.server.limits import CallLimits
 from poptrio.server.sessions import SessionCall
@@ -33,7 +34,7 @@ DROPS = (
 class Call:
     """The state of one call.
 
-    ``steps`` are the seconds from its beginning to each step that it passed; ``scope`` is what its task lives in, left
+    ``steps`` are the seconds from its beginning to each step that it passed; ``nursery`` is where its tasks live, left
     by `end`, ``farewell`` the time that a client has to answer our goodbye, left by `client_gone`. ``cause`` is why it
     ends, as far as anybody is told. ``id_told``: the client may have heard its Call ID. ``connection_stranger`` counts
     its control connection until somebody on it is authenticated. ``limits`` are there while its path is;
@@ -44,7 +45,8 @@ class Call:
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
         self.server = server
         self.info = info
-        self.scope = trio.CancelScope()
+        self.accounting = server.authority.accounting(self)
+        self.nursery: trio.Nursery | None = None
         self.farewell = trio.CancelScope()
         self.stranger = server.registry.stranger(info.peer)
         self.begun = trio.current_time()
@@ -61,13 +63,17 @@ class Call:
         self.replaced: Sequence[SessionCall] = ()
         self.limits: CallLimits | None = None
         self.up_since: float | None = None
-        self.network_is_up = trio.Event()
-        self.released = trio.Event()
+        self.released = Flag()
         self.id_told = False
         self.cause: CauseOfEnd | None = None
         self._why = ""
-        self.log = structlog.get_logger("poptrio.call").bind(call=info.call_id, peer=str(info.peer))
         self._connection_stranger = connection_stranger
+
+    @property
+    def log(self) -> structlog.typing.FilteringBoundLogger:
+        """A logger that says which call it is; made when it is needed, for most calls are silent for hours."""
+        logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("poptrio.call")
+        return logger.bind(call=self.info.call_id, peer=str(self.info.peer))
 
     @property
     def counters(self) -> PathCounters:
@@ -94,7 +100,8 @@ class Call:
         self.server.authority.came_up(self)
         if self.limits is not None:
             self.limits.start(self.up_since)
-        self.network_is_up.set()
+        if self.nursery is not None:
+            self.accounting.begin(self.nursery)
         self.log.info(
             "call up",
             user=accept.user,
@@ -131,7 +138,8 @@ class Call:
     def end(self, cause: CauseOfEnd, detail: str = "", *, sentence: str = "") -> None:
         """End the call; the first cause counts. Returns at once; goodbye and release follow in the call's task."""
         self.blame(cause, detail, sentence=sentence)
-        self.scope.cancel()
+        if self.nursery is not None:
+            self.nursery.cancel_scope.cancel()
 
     def client_gone(self) -> None:
         """The client has given the call up itself: there is nobody to wait for with a goodbye."""

@@ -11,14 +11,13 @@ After the nursery, in a shielded scope with a deadline: goodbye to the client, a
 is synchronous and cannot be cancelled: path, lease, Call ID.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 import trio
 
 from poptrio.datapath.base import CallEndpoint
 from poptrio.errors import CauseOfEnd
+from poptrio.runtime.dismantle import dismantle
 from poptrio.runtime.exception_groups import leaves
 from poptrio.server.call import Call
 from poptrio.server.limits import CallLimits
@@ -62,30 +61,31 @@ class _CallTask:
         self._call = call
         self._control = control
         self._ppp: PppTask | None = None
-        self._accounting = call.server.authority.accounting(call)
 
     async def run(self) -> None:
         call = self._call
         try:
-            with self._contained(), call.scope:
-                await self._talk()
+            async with trio.open_nursery() as call.nursery:
+                if call.cause is None:  # not ended before it began
+                    await self._talk()
+                call.nursery.cancel_scope.cancel()
+        except* Exception as errors:  # noqa: BLE001 - a bug in one call ends that call only
+            self._contain(errors)
         finally:
             if call.cause is None:  # cancelled from outside: the server stops at once
                 call.end(CauseOfEnd.SERVER_SHUTDOWN)
             try:
-                with self._contained(), call.server.goodbyes.one():
+                with call.server.goodbyes.one():
                     await self._say_goodbye()
+            except* Exception as errors:  # noqa: BLE001 - a bug in one call ends that call only
+                self._contain(errors)
             finally:
                 self._release()
 
-    @contextmanager
-    def _contained(self) -> Iterator[None]:
-        """Whatever goes wrong inside is a bug, and ends this call only."""
-        try:
-            yield
-        except* Exception as errors:
-            self._call.log.error("internal error", exc_info=errors)
-            self._call.end(CauseOfEnd.INTERNAL_ERROR, repr(next(leaves(errors))))
+    def _contain(self, errors: BaseExceptionGroup[Exception]) -> None:
+        """Whatever went wrong is a bug, and ends this call only."""
+        self._call.log.error("internal error", exc_info=errors)
+        self._call.end(CauseOfEnd.INTERNAL_ERROR, repr(next(leaves(errors))))
 
     async def _talk(self) -> None:
         call, info = self._call, self._call.info
@@ -95,7 +95,7 @@ class _CallTask:
             return
         ppp = self._ppp = PppTask(call)
         call.limits = CallLimits(
-            call, server.ticker, server.limit_settings, server.random, ppp.reauthenticate, self._accounting.interim_due
+            call, server.ticker, server.limit_settings, server.random, ppp.reauthenticate, call.accounting.interim_due
         )
         endpoint = CallEndpoint(info.call_id, info.peer_call_id, local=info.server, peer=info.peer)
         # The path is open before the reply below invites the client to send LCP.
@@ -109,10 +109,7 @@ class _CallTask:
             call.id_told = False
             call.end(CauseOfEnd.CLIENT_HUNG_UP, "before its request was answered")
             return
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._accounting.run)
-            await ppp.run(path)
-            nursery.cancel_scope.cancel()
+        await ppp.run(path)
 
     async def _say_goodbye(self) -> None:
         call = self._call
@@ -123,7 +120,7 @@ class _CallTask:
                     await self._ppp.say_goodbye(call.cause, wait=0.0 if call.cause in SILENT_ENDS else GOODBYE_WAIT)
             await self._control.end_call(call.info.call_id, call.cause)
         finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same
-            await self._accounting.stop()
+            await call.accounting.stop()
 
     def _release(self) -> None:
         call = self._call
@@ -138,6 +135,7 @@ class _CallTask:
         call.server.registry.remove(call, trio.current_time())
         self._control.forget_call(call)
         call.log_end()
-        call.limits = None
+        call.limits = call.nursery = None
+        dismantle(call.accounting)
         if self._ppp is not None:
             self._ppp.dismantle()

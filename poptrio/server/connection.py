@@ -16,7 +16,7 @@ from poptrio.errors import CauseOfEnd
 from poptrio.protocols.pptp import events
 from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopReason
 from poptrio.protocols.pptp.control import ControlConnection, Role
-from poptrio.runtime.control_stream import ControlStream, echo_identifiers
+from poptrio.runtime.control_stream import ControlStream
 from poptrio.server.call import Call
 from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.call_task import run_call
@@ -42,10 +42,9 @@ class Connection:
         self.calls: dict[int, Call] = {}
         self.id = connection_id
         self._unanswered: dict[int, events.CallRequested] = {}
-        self._log = log.bind(peer=str(peer))
         trace = self._trace if server.config.log.level == "debug" else None
         self._control = ControlConnection(
-            Role.SERVER, server.control_settings, trio.current_time(), echo_identifiers(), trace=trace
+            Role.SERVER, server.control_settings, trio.current_time(), server.echo_identifiers, trace=trace
         )
         self._wire = ControlStream(stream, self._control, self._happened, server.ticker)
         self._nursery: trio.Nursery | None = None
@@ -171,6 +170,11 @@ class Connection:
         self.server.stats.refused += 1
         if self._may_log("call refused"):
             self._log.warning("call refused", why=why)
+
+    @property
+    def _log(self) -> structlog.typing.FilteringBoundLogger:
+        logger: structlog.typing.FilteringBoundLogger = log.bind(peer=str(self.peer))
+        return logger
 
     def _may_log(self, kind: str) -> bool:
         """Whether one more line that strangers can cause is not too many."""

@@ -21,6 +21,7 @@ from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
 from poptrio.runtime.dismantle import dismantle
+from poptrio.runtime.flag import Flag
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.server.authentication import Answer
 from poptrio.server.call import Call
@@ -43,7 +44,7 @@ class PppTask:
         self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed, trace)
         self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
         self._conversation = Conversation()
-        self._wish_known = trio.Event()
+        self._wish_known = Flag()
         self._wake = trio.Event()
         self._encrypted = False
 

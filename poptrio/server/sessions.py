@@ -13,6 +13,7 @@ from poptrio.calls import AddressLease, CallInfo, Traffic
 from poptrio.datapath.base import PathCounters
 from poptrio.decisions import Accept, Quota
 from poptrio.errors import CauseOfEnd
+from poptrio.runtime.flag import Flag
 from poptrio.server.domains import folded
 from poptrio.sessions import Session, SessionChange
 
@@ -36,7 +37,7 @@ class SessionCall(Protocol):
     up_since: float | None
     authenticated_by: str
     counted_names: frozenset[str]
-    released: trio.Event
+    released: Flag
 
     @property
     def limits(self) -> ChangeableLimits | None:

@@ -9,6 +9,7 @@ from poptrio.datapath.base import DataPath
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
+from poptrio.runtime.control_stream import echo_identifiers
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.authority import Authority
 from poptrio.server.domains import DomainRule
@@ -53,5 +54,6 @@ class Shared:
         self.control_settings = control_settings(config)
         self.stats = Stats()
         self.log_limit = LogLimit()
+        self.echo_identifiers = echo_identifiers()
         self.goodbyes = Goodbyes(config.server.grace)
         self.stopping = False

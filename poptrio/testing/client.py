@@ -27,6 +27,7 @@ from poptrio.protocols.pptp import events as pptp
 from poptrio.protocols.pptp.codes import StopReason
 from poptrio.protocols.pptp.control import ControlConnection, ControlSettings, Role
 from poptrio.runtime.control_stream import ControlStream
+from poptrio.runtime.flag import Flag
 from poptrio.runtime.ppp_driver import PppDriver
 from poptrio.runtime.ticker import Ticker
 from poptrio.testing.inner_packets import ipv4_packet
@@ -307,10 +308,10 @@ class ScriptedCall:
         self.over.set()
 
 
-async def _first_of(*events: trio.Event) -> None:
+async def _first_of(*events: trio.Event | Flag) -> None:
     """Wait until one of the events is set."""
 
-    async def wait_then_cancel(event: trio.Event) -> None:
+    async def wait_then_cancel(event: trio.Event | Flag) -> None:
         await event.wait()
         nursery.cancel_scope.cancel()
 

@@ -228,7 +228,6 @@ class WorkerLink:
             call.authentication, call.encryption = message.authentication, message.encryption
             self._stats.up += 1
             self._authority.came_up(call)
-            call.network_is_up.set()
             self._nursery.start_soon(self._account, call)
 
     def _interim_due(self, message: messages.InterimDue) -> None:
@@ -287,7 +286,9 @@ class WorkerLink:
         accounting = call.accounting = self._authority.accounting(call)
         try:
             with call.ended:
-                await accounting.run()
+                async with trio.open_nursery() as nursery:
+                    accounting.begin(nursery)
+                    await trio.sleep_forever()
         finally:
             try:
                 with self._goodbyes.one():

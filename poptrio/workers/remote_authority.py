@@ -185,8 +185,8 @@ class _RemoteAccounting:
         self._channel = channel
         self._call = call
 
-    async def run(self) -> None:
-        """Nothing."""
+    def begin(self, nursery: trio.Nursery) -> None:
+        """Nothing: it follows from `messages.CameUp`."""
 
     def interim_due(self) -> None:
         """Tell."""

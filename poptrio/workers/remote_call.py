@@ -12,6 +12,7 @@ from poptrio.decisions import Accept, Challenge
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import human_bytes, human_seconds
 from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.runtime.flag import Flag
 from poptrio.server.authentication import Answer
 from poptrio.server.authority import Accounting
 from poptrio.server.call_counts import Stranger
@@ -39,8 +40,7 @@ class RemoteCall:
         self.authenticated_by = ""
         self.counted_names: frozenset[str] = frozenset()
         self.replaced: Sequence[SessionCall] = ()
-        self.network_is_up = trio.Event()
-        self.released = trio.Event()
+        self.released = Flag()
         self.asking: trio.CancelScope | None = None
         self.accounting: Accounting | None = None
         self.ended = trio.CancelScope()

@@ -68,7 +68,7 @@ class ControlProtocol:
         self.terminated_by_peer = False
         self.deadline = math.inf
         self.failure: str | None = None
-        self.codes_rejected: set[int] = set()
+        self.codes_rejected: frozenset[int] = frozenset()
         self._settings = settings
         self._automaton = Automaton()
         self._output: list[Packet] = []
@@ -289,7 +289,7 @@ class ControlProtocol:
             raise MalformedPacket(f"{self.protocol.name} Code-Reject without the rejected packet")
         # Only the codes without which there is no negotiation are catastrophic (RFC 1661 §4.3, RXJ).
         code = packet.data[0]
-        self.codes_rejected.add(code)
+        self.codes_rejected |= {code}
         if Code.CONFIGURE_REQUEST <= code <= Code.CODE_REJECT:
             self.failure = f"the peer does not know {self.protocol.name} code {code} (Code-Reject)"
             self._handle(Event.REJECT_CATASTROPHIC, now)
