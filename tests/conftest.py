@@ -1,5 +1,6 @@
 """What every test run does: tests marked ``root`` are skipped, with the reason, where the machine cannot run them."""
 
+import gc
 import logging
 import os
 from collections.abc import Iterator
@@ -35,6 +36,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.getreports("skipped") if "root" in report.keywords]
     if reason is not None and skipped:
         terminalreporter.write_line(f"{len(skipped)} tests with real tunnels were skipped: {reason}", yellow=True)
+
+
+@pytest.fixture(autouse=True)
+def garbage_as_usual() -> Iterator[None]:
+    """Undo what commands do to the garbage collector of their process: hypothesis looks for frozen objects in vain."""
+    thresholds = gc.get_threshold()
+    yield
+    if gc.get_freeze_count():
+        gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 @pytest.fixture

@@ -49,5 +49,4 @@ def test_settling_freezes_what_exists_and_ends_full_collections():
         assert gc.get_freeze_count() > 0
         assert gc.get_threshold() == (garbage.YOUNG, garbage.MIDDLE, garbage.NEVER)
     finally:
-        gc.unfreeze()
         gc.set_threshold(*before)
