@@ -30,6 +30,8 @@ DROPS = (
 )
 """The counters that the last line of a call has where they are not zero."""
 
+_NOTHING_COUNTED = PathCounters()
+
 
 class Call:
     """The state of one call.
@@ -55,7 +57,6 @@ class Call:
         self.accept: Accept | None = None
         self.lease: AddressLease | None = None
         self.path: CallPath | None = None
-        self._no_counters = PathCounters()
         self.encryption = "none"
         self.authentication = ""
         self.authenticated_by = ""
@@ -78,7 +79,7 @@ class Call:
     @property
     def counters(self) -> PathCounters:
         """What the call's path has counted until now."""
-        return self._no_counters if self.path is None else self.path.counters
+        return _NOTHING_COUNTED if self.path is None else self.path.counters
 
     def authenticated(self, accept: Accept) -> None:
         """A plugin has accepted the client: from here on neither call nor connection is a stranger's."""

@@ -165,7 +165,8 @@ def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     ours, theirs = socket.socketpair()
     with theirs:
         descriptor = theirs.fileno()
-        command = [sys.executable, "-m", "poptrio.workers.worker", str(descriptor), str(number)]
+        # -P: not with what lies in the current directory, where anybody may have put a file with the name of a module.
+        command = [sys.executable, "-P", "-m", "poptrio.workers.worker", str(descriptor), str(number)]
         try:
             return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL), ours
         except BaseException:
