@@ -22,6 +22,7 @@ import calls
 import flood
 import packets
 import tunnel
+import workers
 from rich.console import Console
 from rich.table import Table
 from stage import stage
@@ -62,6 +63,7 @@ class Results:
     tunnel: list[tunnel.TunnelRow]
     calls: list[calls.CallsResult]
     flood: list[flood.FloodRow]
+    workers: list[workers.WorkersRow]
 
     def figures(self) -> Iterator[Figure]:
         """The lines of the issue's table, as far as this run has them."""
@@ -121,6 +123,8 @@ def measure(quick: bool) -> Results:
                 results.append(calls.measure(place, number))
         with _step("floods"):
             flood_rows = flood.measure_all(place)
+        with _step("one worker and two"):
+            workers_rows = workers.measure_all(place)
     return Results(
         interpreter=f"{platform.python_implementation()} {platform.python_version()} ({sys.executable})",
         machine=f"{os.cpu_count()} cores, {platform.system()} {platform.release()}",
@@ -129,6 +133,7 @@ def measure(quick: bool) -> Results:
         tunnel=tunnel_rows,
         calls=results,
         flood=flood_rows,
+        workers=workers_rows,
     )
 
 
@@ -212,6 +217,23 @@ def print_results(results: Results, console: Console) -> None:
                     _milliseconds(row.p99),
                 )
                 for row in results.flood
+            ),
+        )
+    )
+    console.print(
+        _table(
+            f"{workers.CALLS:,} calls and {workers.PINGS:,} pings per second of 1400 octets, clients on the same cores",
+            ("workers", "failed", "set-ups/s", "server's CPU", "pings/s", "lost"),
+            (
+                (
+                    str(row.workers),
+                    str(row.failed),
+                    f"{row.set_ups_per_second:.0f}",
+                    f"{row.cpu:.1f} s",
+                    f"{row.pings_per_second:,.0f}",
+                    f"{row.lost:.1%}",
+                )
+                for row in results.workers
             ),
         )
     )

@@ -69,15 +69,15 @@ class Stage:
     folder: Path
 
     @contextmanager
-    def server(self, config: str = CONFIG) -> Iterator[Server]:
-        """A running server; stopped at the end, killed if it does not stop."""
+    def server(self, config: str = CONFIG, *, watched: bool = True) -> Iterator[Server]:
+        """A running server; stopped at the end, killed if it does not stop. One that is not watched cannot report."""
         (self.folder / "config.toml").write_text(config, "utf-8")
         secrets = self.folder / "chap-secrets"
         secrets.write_text(f"{USER} * {PASSWORD} *\n", "utf-8")
         secrets.chmod(0o600)
         log = self.folder / "log"
-        program = Path(__file__).with_name("watched_server.py")
-        command = self.server_place.command(sys.executable, str(program), str(self.folder / "config.toml"))
+        program = [str(Path(__file__).with_name("watched_server.py"))] if watched else ["-m", "poptrio", "run"]
+        command = self.server_place.command(sys.executable, *program, str(self.folder / "config.toml"))
         with log.open("w") as errors:
             process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:

@@ -1,0 +1,81 @@
+"""One worker against two: set-ups per second, and pings through the tunnels, with the clients on the same cores.
+
+python benchmarks/workers.py [--json]       root; a server and `poptrio load` in two namespaces
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from stage import CONFIG, TICK, Stage, result_of, stage
+
+CALLS = 1_000
+PINGS = 4_000
+SECONDS = 5
+WORKERS = (1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkersRow:
+    """So many workers. Fractions, seconds, and counts per second; ``cpu`` is of all processes of the server, for all."""
+
+    workers: int
+    failed: int
+    set_ups_per_second: float
+    cpu: float
+    pings_per_second: float
+    lost: float
+
+
+def measure(place: Stage, workers: int) -> WorkersRow:
+    """A server with so many workers, and one load."""
+    config = CONFIG.replace("[server]", f"[server]\nworkers = {workers}", 1)
+    with place.server(config, watched=False) as server:
+        found = result_of(place.load(CALLS, "--packets", str(PINGS), "--seconds", str(SECONDS), "--size", "1400"))
+        cpu = sum(_cpu(pid) for pid in _processes(server.process.pid))
+    set_ups, pings = found["set_ups"], found["packets"]
+    return WorkersRow(
+        workers=workers,
+        failed=CALLS - set_ups["up"],
+        set_ups_per_second=set_ups["per_second"],
+        cpu=cpu,
+        pings_per_second=pings["received"] / pings["seconds"],
+        lost=1 - pings["received"] / pings["sent"],
+    )
+
+
+def _processes(parent: int) -> Iterator[int]:
+    """``parent`` and all below it."""
+    yield parent
+    for child in Path(f"/proc/{parent}/task/{parent}/children").read_text("ascii").split():
+        yield from _processes(int(child))
+
+
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK
+
+
+def measure_all(place: Stage) -> list[WorkersRow]:
+    """One, and two."""
+    return [measure(place, workers) for workers in WORKERS]
+
+
+def main() -> None:
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    arguments = parser.parse_args()
+    with stage() as place:
+        rows = measure_all(place)
+    if arguments.json:
+        print(json.dumps([*map(asdict, rows)], indent=2))
+        return
+    for row in rows:
+        print("  ".join(f"{name}={value:.4g}" for name, value in asdict(row).items()))
+
+
+if __name__ == "__main__":
+    main()
