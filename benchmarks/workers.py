@@ -19,7 +19,7 @@ WORKERS = (1, 2)
 
 @dataclass(frozen=True, slots=True)
 class WorkersRow:
-    """So many workers. Fractions, seconds, and counts per second; ``cpu`` is of all processes of the server, for all."""
+    """So many workers. Fractions, seconds, and counts per second; ``cpu`` is that of all processes of the server."""
 
     workers: int
     failed: int
