@@ -31,7 +31,8 @@ def needed(config: Config, processes: int = 1) -> int:
 def per_call(config: Config) -> int:
     """Descriptors of a call: more where its data path is, or may be, the kernel's."""
     server = config.server
-    in_kernel = server.datapath == "kernel" or (server.datapath == "auto" and server.max_calls <= MOST_CALLS)
+    may_be = server.datapath == "auto" and server.max_calls <= MOST_CALLS and server.worker_count == 1
+    in_kernel = server.datapath == "kernel" or may_be
     return 4 if in_kernel else 1
 
 

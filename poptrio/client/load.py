@@ -210,7 +210,8 @@ class Load:
                 member.vanish()
             return
         for member in members:
-            await self._leaving.acquire()
+            if not self._interrupted:  # who is interrupted waits for nobody
+                await self._leaving.acquire()
             member.hang_up(self._leaving.release)
 
     def _enter(self, phase: str, progress: Callable[[], tuple[float, float]]) -> Stopwatch:

@@ -99,7 +99,14 @@ class Server(Shared):
             return  # gone before we looked
         connection_id = uuid4().hex[:16]
         try:
-            why = self._refuse(peer) or await self.authority.admit_connection(connection_id, peer) or self._refuse(peer)
+            why = self._refuse(peer)
+            if why is None:
+                waiting = self.registry.stranger(peer)  # counts also while the answer is awaited
+                try:
+                    why = await self.authority.admit_connection(connection_id, peer)
+                finally:
+                    waiting.known()
+            why = why or self._refuse(peer)
             if why is None:
                 await self._serve_connection(Connection(self, stream, connection_id, peer, local), stream)
                 return

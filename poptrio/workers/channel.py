@@ -13,7 +13,10 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any
 
+import structlog
 import trio
+
+log = structlog.get_logger("poptrio.workers")
 
 READ_SIZE = 1 << 18
 
@@ -28,10 +31,15 @@ class _Kind(IntEnum):
     ASKED = 1
     ANSWERED = 2
     WITHDRAWN = 3
+    FAILED = 4
 
 
 _Envelope = tuple[int, int, object]
 """A `_Kind`, the number of the question (0: none), and the message."""
+
+
+class ChannelError(Exception):
+    """The other side has an answer that cannot be carried; the text says why."""
 
 
 class Question:
@@ -95,7 +103,7 @@ class Channel:
             self._waiting.deadline = trio.current_time() + LATER
 
     async def ask(self, message: object) -> Any:
-        """The answer to a question; cancelled, it is withdrawn."""
+        """The answer to a question; cancelled, it is withdrawn. Raises `ChannelError` where it cannot be carried."""
         number = next(self._numbers)
         arrived = trio.Event()
         answer: list[object] = []
@@ -107,6 +115,8 @@ class Channel:
             del self._awaited[number]
             if not answer:
                 self._send((_Kind.WITHDRAWN, number, None))
+        if isinstance(answer[0], ChannelError):
+            raise answer[0]
         return answer[0]
 
     def finish(self) -> None:
@@ -127,7 +137,7 @@ class Channel:
         while self._outgoing or not self._finishing:
             if self._outgoing:
                 envelopes, self._outgoing = self._outgoing, []
-                data = pickle.dumps(envelopes, pickle.HIGHEST_PROTOCOL)
+                data = _packed(envelopes)
                 await self._stream.send_all(_LENGTH.pack(len(data)) + data)
             if not self._finishing:
                 deadline = trio.current_time() + LATER if self._outgoing else math.inf
@@ -162,9 +172,33 @@ class Channel:
                     arrived, answer = self._awaited[number]
                     answer.append(message)
                     arrived.set()
+            case _Kind.FAILED:
+                if number in self._awaited:
+                    arrived, answer = self._awaited[number]
+                    answer.append(ChannelError(message))
+                    arrived.set()
             case _Kind.WITHDRAWN:
                 if (withdrawn := self._open.pop(number, None)) is not None:
                     withdrawn.scope.cancel()
+
+
+def _packed(envelopes: list[_Envelope]) -> bytes:
+    """``envelopes`` as octets. What holds something that cannot be carried, of a plugin for instance, costs itself."""
+    try:
+        return pickle.dumps(envelopes, pickle.HIGHEST_PROTOCOL)
+    except Exception:  # noqa: BLE001 - pickle raises whatever the objects raise
+        return pickle.dumps([_portable(envelope) for envelope in envelopes], pickle.HIGHEST_PROTOCOL)
+
+
+def _portable(envelope: _Envelope) -> _Envelope:
+    kind, number, message = envelope
+    try:
+        pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    except Exception as error:
+        log.exception("internal error", message=type(message).__name__)
+        failed = _Kind.FAILED if kind == _Kind.ANSWERED else _Kind.WITHDRAWN
+        return failed, number, f"{type(message).__name__} cannot be carried to another process: {error}"
+    return envelope
 
 
 def _frames(received: bytearray) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ A call is counted from `messages.CallBegun` to `messages.Ended`, or until the wo
 back after its last accounting record.
 """
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ import trio
 from poptrio.calls import AddressLease
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd
+from poptrio.runtime.dismantle import dismantle
 from poptrio.server.call_counts import CallCounts, Stranger
 from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.goodbyes import Goodbyes
@@ -50,7 +52,8 @@ class Common:
 class WorkerLink:
     """The parent's end of the conversation with one worker, over ``stream``.
 
-    ``started`` hears what the worker says about its start.
+    ``started`` hears what the worker says about its start; ``news`` counts what it says. ``rested`` are the Call IDs of
+    its calls that have ended, and when, the oldest first.
     """
 
     def __init__(
@@ -60,6 +63,8 @@ class WorkerLink:
         started: Callable[[messages.Ready | messages.Failed], None],
     ) -> None:
         self.calls: dict[str, RemoteCall] = {}
+        self.rested: deque[tuple[float, int]] = deque(maxlen=0x10000)
+        self.news = 0
         self._authority = common.authority
         self._counts = common.counts
         self._stats = common.stats
@@ -82,12 +87,16 @@ class WorkerLink:
             messages.Ended: self._ended,
             messages.Progress: self._progress,
             messages.Counted: self._counted,
+            messages.Alive: lambda _: None,  # that something came is the news
         }
 
     async def run(self) -> Sequence[RemoteCall]:
         """Serve the worker until it is gone, and return the calls that were lost with it."""
         try:
             await self._channel.run()
+        except* Exception as errors:
+            log.error("internal error", exc_info=errors)
+            self._stats.internal_errors += 1
         finally:
             self._channel.withdraw_all()
             lost = tuple(self.calls.values())
@@ -164,23 +173,27 @@ class WorkerLink:
         assign = first and call.accept is not None and not call.accept.client_chooses_address
         question.answer(messages.LoggedIn(call.answered(answer), assign))
         if assign:
-            self.tell(messages.Assigned(call.info.session_id, message.number, await self._lease(call, None)))
+            leased = await self._lease(call, None, question.scope)
+            self.tell(messages.Assigned(call.info.session_id, message.number, leased))
 
     async def _allocate(self, call: RemoteCall, question: Question) -> None:
         message = question.message
         assert isinstance(message, messages.AllocateAddress)
-        question.answer(await self._lease(call, message.wish))
+        question.answer(await self._lease(call, message.wish, question.scope))
 
-    async def _lease(self, call: RemoteCall, wish: IPv4Address | None) -> messages.Leased | messages.NotLeased:
+    async def _lease(
+        self, call: RemoteCall, wish: IPv4Address | None, asking: trio.CancelScope
+    ) -> messages.Leased | messages.NotLeased:
+        """An address for the question of ``asking``; one that comes for an earlier question goes back at once."""
         answer = await self._authority.allocate_address(call, wish)
         if not isinstance(answer, AddressLease):
             return messages.NotLeased(str(answer))
-        if not self._is_known(call):
+        if not self._is_known(call) or call.asking is not asking:
             answer.release()
-        else:
-            if call.lease is not None:
-                call.lease.release()
-            call.lease = answer
+            return messages.NotLeased("the client has begun anew meanwhile")
+        if call.lease is not None:
+            call.lease.release()
+        call.lease = answer
         return messages.Leased(answer.address, answer.owner)
 
     def _begin_anew(self, call: RemoteCall) -> None:
@@ -197,6 +210,7 @@ class WorkerLink:
     # What the worker says.
 
     def _told(self, message: object) -> None:
+        self.news += 1
         try:
             self._ears[type(message)](message)
         except Exception:  # a bug, which may cost one call something, but not all
@@ -274,7 +288,8 @@ class WorkerLink:
         del self.calls[call.info.session_id]
         self._counts.uncount(call)
         self._stats.ended[call.cause] += 1
-        call.known()
+        self.rested.append((trio.current_time(), call.info.call_id))
+        call.over()
         if call.asking is not None:
             call.asking.cancel()
         if call.up_since is None:
@@ -290,8 +305,11 @@ class WorkerLink:
                     accounting.begin(nursery)
                     await trio.sleep_forever()
         finally:
+            call.cause = call.cause or CauseOfEnd.SERVER_SHUTDOWN  # cancelled: the server stops at once
             try:
                 with self._goodbyes.one():
                     await accounting.stop()
             finally:
                 self._authority.leave(call)
+                call.accounting = None
+                dismantle(accounting)  # or only the garbage collector would find the two

@@ -155,6 +155,11 @@ class Progress:
     traffic: tuple[tuple[str, Traffic], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """The worker says so every few seconds, also when there is nothing else to say."""
+
+
 @dataclass(frozen=True)
 class Counted:
     """Connections and calls refused, and errors of connections, since the last time."""

@@ -9,6 +9,7 @@ from poptrio.config import Config
 from poptrio.server.call_counts import CallCounts
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.registry import CALL_ID_REST
 from poptrio.server.shared import Stats
 from poptrio.workers import messages
 from poptrio.workers.link import Common, WorkerLink
@@ -26,7 +27,7 @@ class Parent:
         self.stats = Stats()
         self.links: dict[int, WorkerLink] = {}
         self.stopped = trio.Event()
-        self._resting: dict[int, tuple[int, ...]] = {}  # Call IDs of lost calls by worker
+        self._resting: dict[int, list[tuple[float, int]]] = {}  # when each Call ID of a dead worker was given back
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
         self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
@@ -62,9 +63,21 @@ class Parent:
         number = begin.number
         link = self.links[number] = WorkerLink(stream, self._common, started)
         try:
-            link.tell(replace(begin, resting=self._resting.pop(number, ())))
+            link.tell(replace(begin, resting=self._still_resting(number)))
             lost = await link.run()
         finally:
             del self.links[number]
-        self._resting[number] = tuple(call.info.call_id for call in lost)
+        self._resting.setdefault(number, []).extend(link.rested)
         return len(lost)
+
+    def news_of(self, number: int) -> int:
+        """How much the worker has said so far; nothing new for long means that it hangs."""
+        link = self.links.get(number)
+        return link.news if link is not None else 0
+
+    def _still_resting(self, number: int) -> tuple[int, ...]:
+        """The Call IDs of a worker that died, and of those before it, which must not be used again yet."""
+        since = trio.current_time() - CALL_ID_REST
+        resting = [(when, call_id) for when, call_id in self._resting.get(number, ()) if when > since]
+        self._resting[number] = resting
+        return tuple(call_id for _, call_id in resting)

@@ -29,6 +29,10 @@ from poptrio.workers.parent import Parent
 EXIT_WAIT = 5.0
 """Seconds that a worker has to end after its last word, and beyond the grace period."""
 
+LOOK_INTERVAL = 5.0
+SILENT_LOOKS = 6
+"""Seconds between two looks at whether a worker says anything, and after how many in vain it is killed."""
+
 HEALTHY = 30.0
 """Seconds after which the death of a worker is not counted as a failed start."""
 
@@ -89,7 +93,7 @@ class _Life:
         if self.failed is not None:
             return "; ".join([*map(str, self.failed.faults), *filter(None, [self.failed.error])])
         if self.exit_status < 0:
-            return f"killed by {signal.Signals(-self.exit_status).name}"
+            return f"killed by {_name_of(-self.exit_status)}"
         return f"it ended with exit code {self.exit_status}"
 
 
@@ -142,6 +146,7 @@ class _Keeper:
                 trio.open_nursery() as nursery,
             ):
                 nursery.start_soon(self._kill_after_grace, process)
+                nursery.start_soon(self._kill_when_silent, process)
                 life.lost_calls = await self._parent.serve(stream, self._begin, started)
                 nursery.cancel_scope.cancel()
             with trio.move_on_after(EXIT_WAIT):
@@ -151,10 +156,28 @@ class _Keeper:
             life.exit_status = process.wait()  # SIGKILL is never waited for long
         return life
 
+    async def _kill_when_silent(self, process: subprocess.Popen[bytes]) -> None:
+        """A worker reports every few seconds: one that does not for long hangs, and takes no calls."""
+        silent, heard = 0, 0
+        while silent < SILENT_LOOKS:
+            await trio.sleep(LOOK_INTERVAL)
+            news = self._parent.news_of(self._begin.number)
+            silent = silent + 1 if news == heard else 0
+            heard = news
+        log.error("worker hangs", number=self._begin.number, seconds=SILENT_LOOKS * LOOK_INTERVAL)
+        process.kill()
+
     async def _kill_after_grace(self, process: subprocess.Popen[bytes]) -> None:
         await self._parent.stopped.wait()
         await trio.sleep(self._parent.grace + EXIT_WAIT)
         process.kill()
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have none
+        return f"signal {number}"
 
 
 def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -175,7 +198,10 @@ def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
 
 
 async def _ended(process: subprocess.Popen[bytes]) -> None:
-    descriptor = os.pidfd_open(process.pid)
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        return  # no descriptor left: it is not waited for, but killed
     try:
         await trio.lowlevel.wait_readable(descriptor)
     finally:

@@ -103,7 +103,7 @@ class RemoteAuthority:
     def ending(self, call: KnownCall) -> None:
         """Tell, so that it counts for its user no more."""
         assert call.cause is not None
-        self._channel.tell_later(messages.Ending(call.info.session_id, call.cause))
+        self._channel.tell(messages.Ending(call.info.session_id, call.cause))  # at once: the client may redial
 
     def changed(self, call: KnownCall) -> None:
         """Tell."""

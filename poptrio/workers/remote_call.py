@@ -23,7 +23,7 @@ from poptrio.workers import messages
 class RemoteCall:
     """A `KnownCall` of a worker, to which ``tell`` speaks.
 
-    ``stranger`` counts it, and ``connection_stranger`` its control connection, until its user is known. ``accounting``
+    ``strangers`` count it, and then its control connection, until its user is known. ``accounting``
     makes its records once it is up, until ``ended`` is cancelled; ``asking`` is the
     question to plugins about it that was begun last.
     """
@@ -68,9 +68,13 @@ class RemoteCall:
             self._tell(messages.EndCall(self.info.session_id, cause, detail))
 
     def known(self) -> None:
-        """The user is known, or the call is over."""
+        """The user is known: neither call nor control connection is a stranger's."""
         for stranger in self._strangers:
             stranger.known()
+
+    def over(self) -> None:
+        """The call counts no more; its control connection may still be a stranger's."""
+        self._strangers[0].known()
 
     def moved(self, traffic: Traffic) -> None:
         """Its packets so far."""

@@ -116,6 +116,7 @@ class Worker:
     async def _report(self, server: Server) -> None:
         while True:
             await trio.sleep(REPORT_INTERVAL)
+            self._channel.tell(messages.Alive())
             await self._authority.report_traffic()
             self._report_counts(server)
 

@@ -217,8 +217,8 @@ async def kernel_pair() -> AsyncIterator[Pair]:
             with client.entered():
                 await nursery.start(client_path.run)
                 inject, receiver = stack.enter_context(kernel_network("poptrio0"))
-            owner = Owner()
-            opened = client_path.open_call(AT_CLIENT, owner)
+                owner = Owner()
+                opened = client_path.open_call(AT_CLIENT, owner)
             yield Pair(
                 server_end, End(client_path, owner, opened, CLIENT_PARAMETERS, inject, receiver), namespace=server
             )

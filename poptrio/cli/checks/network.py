@@ -49,7 +49,7 @@ def local_networks() -> list[LocalNetwork]:
 
 def overlaps(config: Config, networks: Iterable[LocalNetwork]) -> Iterator[Finding]:
     """Whether the inner addresses are somebody else's on this machine; the TUN's own are not counted."""
-    foreign = [network for network in networks if network.interface != config.server.interface]
+    foreign = [network for network in networks if network.interface not in config.server.interfaces]
     found = False
     for first, last in config.addresses.all_ranges:
         blocks = list(ipaddress.summarize_address_range(first, last))
