@@ -222,7 +222,7 @@ def print_results(results: Results, console: Console) -> None:
     )
     console.print(
         _table(
-            f"{workers.CALLS:,} calls and {workers.PINGS:,} pings per second of 1400 octets, clients on the same cores",
+            f"{workers.CALLS:,} calls and {workers.PINGS:,} pings per second of 1396 octets, clients on the same cores",
             ("workers", "failed", "set-ups/s", "server's CPU", "pings/s", "lost"),
             (
                 (

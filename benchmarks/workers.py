@@ -33,7 +33,7 @@ def measure(place: Stage, workers: int) -> WorkersRow:
     """A server with so many workers, and one load."""
     config = CONFIG.replace("[server]", f"[server]\nworkers = {workers}", 1)
     with place.server(config, watched=False) as server:
-        found = result_of(place.load(CALLS, "--packets", str(PINGS), "--seconds", str(SECONDS), "--size", "1400"))
+        found = result_of(place.load(CALLS, "--packets", str(PINGS), "--seconds", str(SECONDS), "--size", "1396"))
         cpu = sum(_cpu(pid) for pid in _processes(server.process.pid))
     set_ups, pings = found["set_ups"], found["packets"]
     return WorkersRow(

@@ -19,7 +19,7 @@ QUIET = 500
 """Calls up to which everything may be collected: about 20 ms."""
 
 MUCH = 5_000
-"""Collections of what is young after which everything is collected in any case: some 200,000 calls."""
+"""Collections of what is young and middle-aged after which everything is collected in any case."""
 
 INTERVAL = 60.0
 """Seconds between two looks at whether it can be."""

@@ -52,9 +52,8 @@ class SlowLeases(Backend):
         self.asked += 1
         with trio.CancelScope(shield=True):
             await trio.sleep(6.0 if self.asked == 1 else 0.5)
-        address = next(
-            IPv4Address("10.90.0.1") + n for n in range(1, 9) if IPv4Address("10.90.0.1") + n not in self.held
-        )
+        pool = [IPv4Address(f"10.90.0.{number}") for number in range(2, 10)]
+        address = next(address for address in pool if address not in self.held)
         self.held.add(address)
         return AddressLease(address, user.user, lambda: self.held.discard(address))
 
