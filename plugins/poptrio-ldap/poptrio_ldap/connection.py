@@ -117,7 +117,13 @@ class _Tls(ldap3.Tls):  # type: ignore[misc]  # ldap3 has no types
     def wrap_socket(self, connection: Any, do_handshake: bool = False) -> None:
         """The handshake has the timeout of the socket."""
         host = connection.server.host
-        connection.socket = self._context.wrap_socket(connection.socket, server_hostname=host)
+        wrapped = self._context.wrap_socket(connection.socket, server_hostname=host)
+        try:
+            wrapped.getpeername()
+        except OSError:  # the other side was gone before the handshake, which Python then leaves out
+            wrapped.close()
+            raise
+        connection.socket = wrapped
 
 
 def _ldap3_connection(server: LdapServer) -> Any:
