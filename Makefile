@@ -64,7 +64,7 @@ BENCH_PYTHON := $(firstword $(wildcard /usr/bin/python3) python3)
 bench:
 	@test -e $(VENV)-bench/.installed || { $(BENCH_PYTHON) -m venv $(VENV)-bench \
 	    && $(VENV)-bench/bin/pip install --quiet --disable-pip-version-check --editable . && touch $(VENV)-bench/.installed; }
-	@$(VENV)-bench/bin/python benchmarks/run.py $(if $(JSON),--json $(JSON)) $(if $(QUICK),--quick)
+	@$(VENV)-bench/bin/python benchmarks/run.py $(if $(JSON),--json $(JSON)) $(if $(MARKDOWN),--markdown $(MARKDOWN)) $(if $(QUICK),--quick)
 
 interop: $(STAMP)
 	@$(BIN)/python tests/interop/run.py

@@ -1,6 +1,6 @@
 """How fast poptrio is and how much it carries on this machine: `make bench`.
 
-    python benchmarks/run.py [--json FILE] [--quick]        root; needs gcc, libssl-dev and iperf3
+    python benchmarks/run.py [--json FILE] [--markdown FILE] [--quick]        root; needs gcc, libssl-dev and iperf3
 
 Everything runs in network namespaces of its own, for some minutes, and nothing is asserted: figures are ratios within
 one run, or counts, beside what the project wants to reach. ``--quick`` leaves 5,000 and 10,000 calls out.
@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -146,113 +146,123 @@ def _step(what: str) -> Iterator[None]:
     progress.print(f"✓ {what} ({time.monotonic() - begun:.0f} s)")
 
 
-def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    for row in rows:
-        table.add_row(*row)
-    return table
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """One table: its title, its columns, and its rows."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
+def sheets(results: Results) -> Iterator[Sheet]:
+    """All tables, what was wanted first."""
+    yield Sheet(
+        "Measured and wanted",
+        ("what", "measured", "at least", "aim", ""),
+        [
+            (
+                figure.what,
+                figure.shown(figure.measured),
+                figure.shown(figure.at_least),
+                figure.shown(figure.aim),
+                figure.verdict,
+            )
+            for figure in results.figures()
+        ],
+    )
+    yield Sheet(
+        "CPU per packet",
+        ("direction, MPPE, octets", "poptrio", "packets/s", "C loop", "ratio"),
+        [
+            (
+                f"{row.direction}, {row.mppe}, {row.octets}",
+                f"{row.python / 1000:.2f} µs",
+                f"{1e9 / row.python:,.0f}",
+                f"{row.c / 1000:.2f} µs",
+                _times(row.ratio),
+            )
+            for row in results.packets
+        ],
+    )
+    yield Sheet(
+        "TCP through one tunnel, client and server on the same cores",
+        ("MPPE, direction", "Mbit/s", "server's share of a core"),
+        [
+            (f"{row.mppe}, {row.direction}", f"{row.bits_per_second / 1e6:.0f}", f"{row.server_share:.0%}")
+            for row in results.tunnel
+        ],
+    )
+    yield Sheet(
+        "Calls",
+        ("calls", "failed", "set-ups/s", "CPU each", "memory each", "idle", "pause", "all gone", "new call"),
+        [
+            (
+                f"{row.calls:,}",
+                str(row.failed),
+                f"{row.per_second:.0f}",
+                _milliseconds(row.set_up_cpu),
+                _kib(row.memory),
+                _percent(row.idle_share),
+                _milliseconds(max(row.pause, row.pause_set_up)),
+                f"{row.gone:.1f} s",
+                _milliseconds(row.latecomer),
+            )
+            for row in results.calls
+        ],
+    )
+    yield Sheet(
+        f"{flood.CALLS} calls with {flood.PINGS} pings per second, and {flood.PACKETS:,} packets of nobody",
+        ("packets", "counted", "CPU each", "pings lost", "p50", "p99"),
+        [
+            (
+                row.flood,
+                f"{row.counted:,}",
+                f"{row.cpu * 1e6:.1f} µs" if row.sent else "-",
+                f"{row.lost:.1%}",
+                _milliseconds(row.p50),
+                _milliseconds(row.p99),
+            )
+            for row in results.flood
+        ],
+    )
+    yield Sheet(
+        f"{workers.CALLS:,} calls and {workers.PINGS:,} pings per second of 1396 octets, clients on the same cores",
+        ("workers", "failed", "set-ups/s", "server's CPU", "pings/s", "lost"),
+        [
+            (
+                str(row.workers),
+                str(row.failed),
+                f"{row.set_ups_per_second:.0f}",
+                f"{row.cpu:.1f} s",
+                f"{row.pings_per_second:,.0f}",
+                f"{row.lost:.1%}",
+            )
+            for row in results.workers
+        ],
+    )
 
 
 def print_results(results: Results, console: Console) -> None:
-    """The tables."""
+    """The tables, for a terminal."""
     console.print(f"{results.interpreter}, {results.machine}")
-    console.print(
-        _table(
-            "CPU per packet",
-            ("direction, MPPE, octets", "poptrio", "packets/s", "C loop", "ratio"),
-            (
-                (
-                    f"{row.direction}, {row.mppe}, {row.octets}",
-                    f"{row.python / 1000:.2f} µs",
-                    f"{1e9 / row.python:,.0f}",
-                    f"{row.c / 1000:.2f} µs",
-                    _times(row.ratio),
-                )
-                for row in results.packets
-            ),
-        )
-    )
-    console.print(
-        _table(
-            "TCP through one tunnel, client and server on the same cores",
-            ("MPPE, direction", "Mbit/s", "server's share of a core"),
-            (
-                (f"{row.mppe}, {row.direction}", f"{row.bits_per_second / 1e6:.0f}", f"{row.server_share:.0%}")
-                for row in results.tunnel
-            ),
-        )
-    )
-    console.print(
-        _table(
-            "Calls",
-            ("calls", "set-ups/s", "CPU each", "memory each", "idle", "pause", "all gone", "new call"),
-            (
-                (
-                    f"{row.calls:,}",
-                    f"{row.per_second:.0f}",
-                    _milliseconds(row.set_up_cpu),
-                    _kib(row.memory),
-                    _percent(row.idle_share),
-                    _milliseconds(max(row.pause, row.pause_set_up)),
-                    f"{row.gone:.1f} s",
-                    _milliseconds(row.latecomer),
-                )
-                for row in results.calls
-            ),
-        )
-    )
-    console.print(
-        _table(
-            f"{flood.CALLS} calls with {flood.PINGS} pings per second, and {flood.PACKETS:,} packets of nobody",
-            ("packets", "counted", "CPU each", "pings lost", "p50", "p99"),
-            (
-                (
-                    row.flood,
-                    f"{row.counted:,}",
-                    f"{row.cpu * 1e6:.1f} µs" if row.sent else "-",
-                    f"{row.lost:.1%}",
-                    _milliseconds(row.p50),
-                    _milliseconds(row.p99),
-                )
-                for row in results.flood
-            ),
-        )
-    )
-    console.print(
-        _table(
-            f"{workers.CALLS:,} calls and {workers.PINGS:,} pings per second of 1396 octets, clients on the same cores",
-            ("workers", "failed", "set-ups/s", "server's CPU", "pings/s", "lost"),
-            (
-                (
-                    str(row.workers),
-                    str(row.failed),
-                    f"{row.set_ups_per_second:.0f}",
-                    f"{row.cpu:.1f} s",
-                    f"{row.pings_per_second:,.0f}",
-                    f"{row.lost:.1%}",
-                )
-                for row in results.workers
-            ),
-        )
-    )
-    console.print(
-        _table(
-            "Measured and wanted",
-            ("what", "measured", "at least", "aim", ""),
-            (
-                (
-                    figure.what,
-                    figure.shown(figure.measured),
-                    figure.shown(figure.at_least),
-                    figure.shown(figure.aim),
-                    figure.verdict,
-                )
-                for figure in results.figures()
-            ),
-        )
-    )
+    for sheet in sheets(results):
+        table = Table(title=sheet.title, title_justify="left")
+        for number, column in enumerate(sheet.columns):
+            table.add_column(column, justify="left" if number == 0 else "right")
+        for row in sheet.rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+def as_markdown(results: Results) -> str:
+    """The tables, for a page."""
+    lines = [f"{results.interpreter.partition(' (')[0]}, {results.machine}.", ""]
+    for sheet in sheets(results):
+        lines += [f"**{sheet.title}**", "", f"| {' | '.join(sheet.columns)} |", "|---" * len(sheet.columns) + "|"]
+        lines += [f"| {' | '.join(row)} |" for row in sheet.rows]
+        lines.append("")
+    return "\n".join(lines)
 
 
 def as_json(results: Results) -> dict[str, Any]:
@@ -268,6 +278,7 @@ def main() -> int:
     """Measure and print; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="also write every number to this file")
+    parser.add_argument("--markdown", type=Path, help="also write the tables to this file")
     parser.add_argument("--quick", action="store_true", help="1,000 calls at most")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
@@ -278,6 +289,8 @@ def main() -> int:
     print_results(results, Console(highlight=False, width=None if terminal else TABLE_WIDTH))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(as_json(results), indent=2) + "\n", "utf-8")
+    if arguments.markdown is not None:
+        arguments.markdown.write_text(as_markdown(results), "utf-8")
     return 0
 
 
