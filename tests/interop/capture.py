@@ -12,6 +12,7 @@ OUTGOING_CALL_REQUEST = 7  # RFC 2637 §2.7
 OUTGOING_CALL_REPLY = 8
 START_CONTROL_CONNECTION_REQUEST = 1
 IPCP = 0x8021
+EAP = 0xC227
 CONFIGURE_REQUEST = 1
 CONFIGURE_ACK = 2
 
@@ -132,10 +133,13 @@ def set_ups(packets: list[Packet], server: str, client: str) -> Iterator[SetUp]:
 
 
 def _was_waiting(before: list[Packet], packet: Packet, server: str) -> bool:
-    """Whether the server repeats a Configure-Request because its Restart timer ran out: it had waited for the client.
+    """Whether the server repeats a request because its Restart timer ran out: it had waited for the client.
 
-    pptp-linux now and then leaves a packet lying until the next one comes.
+    pptp-linux now and then leaves a packet lying until the next one comes. Two packets of EAP in a row from the server
+    are always a request and its repetition.
     """
+    if packet.ppp_protocol == before[-1].ppp_protocol == EAP:
+        return before[-1].source == packet.source == server
     repeats = [
         earlier
         for earlier in before
