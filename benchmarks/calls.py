@@ -51,13 +51,15 @@ def measure(place: Stage, calls: int) -> CallsResult:
         load = place.load(calls, "--hold", str(hold), "--vanish", "--concurrency", "20")
         _until(server, lambda up: up >= calls or load.poll() is not None, calls)
         set_up_cpu, memory = (server.cpu() - cpu) / calls, (server.resident() - resident) // calls
-        pause_set_up = server.report()["longest_pause"]
+        pause_set_up = server.longest_pause
         time.sleep(SETTLE)
         server.report()
+        server.longest_pause = 0.0
         cpu, begun = server.cpu(), time.monotonic()
         time.sleep(IDLE)
         idle_share = (server.cpu() - cpu) / (time.monotonic() - begun)
         facts = server.report()
+        pause = server.longest_pause
         gone, latecomer = _vanish(place, server, calls)
         found = result_of(load)
         return CallsResult(
@@ -68,7 +70,7 @@ def measure(place: Stage, calls: int) -> CallsResult:
             client_cpu=found["set_ups"]["cpu_per_call"],
             memory=memory,
             idle_share=idle_share,
-            pause=facts["longest_pause"],
+            pause=pause,
             pause_set_up=pause_set_up,
             gone=gone,
             latecomer=latecomer,

@@ -40,6 +40,7 @@ class Server:
 
     process: "subprocess.Popen[str]"
     log: Path
+    longest_pause: float = 0.0
 
     def cpu(self) -> float:
         """Seconds of CPU time so far, kernel and user."""
@@ -53,10 +54,11 @@ class Server:
         return int(line.split()[1]) * 1024
 
     def report(self) -> dict[str, Any]:
-        """What `watched_server.py` says; its longest pause begins anew."""
+        """What `watched_server.py` says; ``longest_pause`` is the longest of all reports since it was set to 0."""
         self.process.send_signal(signal.SIGUSR1)
         assert self.process.stdout is not None
         facts: dict[str, Any] = json.loads(self.process.stdout.readline())
+        self.longest_pause = max(self.longest_pause, facts["longest_pause"])
         return facts
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 import trio
 
@@ -25,12 +26,14 @@ class ControlStream:
 
     ``happened`` hears every event, `ConnectionEnded` exactly once and last, and returns at once. Several tasks may
     `flush`, which whoever asked the control connection for something must do; one task reads. Deadlines are an alarm of
-    ``ticker``, which must be running; `close` ends them.
+    ``ticker``, which must be running; `close` ends them. ``ends`` limits how many of those that share it are cut off in
+    one turn of the event loop: ten thousand at once would hold up everybody else for seconds.
     """
 
     __slots__ = (
         "_alarm",
         "_control",
+        "_ends",
         "_failure",
         "_happened",
         "_reading",
@@ -47,11 +50,13 @@ class ControlStream:
         control: ControlConnection,
         happened: Callable[[ControlEvent], None],
         ticker: Ticker,
+        ends: trio.CapacityLimiter | None = None,
     ) -> None:
         self.ended: ConnectionEnded | None = None
         self._stream = stream
         self._control = control
         self._happened = happened
+        self._ends: AbstractAsyncContextManager[object] = nullcontext() if ends is None else ends
         self._alarm = ticker.alarm(self._deadline_reached)
         self._failure: Exception | None = None
         self._write_lock: trio.Lock | None = None  # while there are slow writes, which is seldom
@@ -81,9 +86,11 @@ class ControlStream:
             data = b""
         if data:
             self._control.receive_data(bytes(data), trio.current_time())
+            self._tell()
         else:
-            self._control.receive_eof(trio.current_time())
-        self._tell()
+            async with self._ends:
+                self._control.receive_eof(trio.current_time())
+                self._tell()
         await self.flush()
 
     def _deadline_reached(self, now: float) -> None:

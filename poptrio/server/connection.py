@@ -46,7 +46,7 @@ class Connection:
         self._control = ControlConnection(
             Role.SERVER, server.control_settings, trio.current_time(), server.echo_identifiers, trace=trace
         )
-        self._wire = ControlStream(stream, self._control, self._happened, server.ticker)
+        self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends)
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0
         self._too_fast = 0
