@@ -1,28 +1,22 @@
-"""What one packet costs in the userspace data path, step by step and on the real kernel.
+"""What one packet costs in the userspace data path, step by step and without a kernel; `packets.py` has it whole.
 
-    python benchmarks/datapath.py            the steps; needs nothing
-    python benchmarks/datapath.py --system   also UDP through raw sockets and TUNs in two namespaces; needs root
+    python benchmarks/datapath.py       needs nothing
 
 Prints microseconds per packet of 1400 octets on one core. Nothing is asserted: a slow machine is not a bug.
 """
 
 import argparse
-import socket
 import time
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network
 from math import inf
 
-import trio
-
 from poptrio.crypto.mppe_keys import MppeParameters
 from poptrio.datapath.base import CallEndpoint, NetworkParameters, PathCounters
 from poptrio.datapath.call_path import GreCallPath, Ports
 from poptrio.datapath.packets import clamp_mss, fragments, ipv4_length
-from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
 from poptrio.protocols.gre import GreChannel, GreSettings
 from poptrio.testing.inner_packets import ipv4_packet
-from poptrio.testing.namespaces import Namespace, join
 
 SERVER, CLIENT = IPv4Address("10.90.0.1"), IPv4Address("10.90.0.2")
 AT_SERVER = CallEndpoint(call_id=1, peer_call_id=2, local=IPv4Address("192.0.2.1"), peer=IPv4Address("192.0.2.2"))
@@ -128,59 +122,10 @@ def measure_path(name: str, keys: MppeParameters | None) -> None:
     measure(f"call, from the peer, {name}", from_peer, arriving)
 
 
-async def measure_system(keys: MppeParameters | None, name: str) -> None:
-    """UDP from the client's kernel to the server's, through both data paths in this one process."""
-    with Namespace("s") as server, Namespace("c") as client:
-        join(server, str(AT_SERVER.local), client, str(AT_CLIENT.local))
-        async with trio.open_nursery() as nursery:
-            paths = []
-            for namespace, endpoint, address in ((server, AT_SERVER, SERVER), (client, AT_CLIENT, None)):
-                settings = UserspaceSettings(
-                    listen=(endpoint.local,), interface="bench0", mtu=1400, address=address,
-                    routes=(IPv4Network("10.90.0.0/24"),) if address else (),
-                )  # fmt: skip
-                data_path = UserspaceDataPath(settings)
-                with namespace.entered():
-                    await nursery.start(data_path.run)
-                path = data_path.open_call(endpoint, Owner())
-                path.set_encryption(keys, keys)
-                path.open_network(network(CLIENT if address else None, keys is not None))
-                paths.append(path)
-            with server.entered():
-                sink = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                sink.bind((str(SERVER), 5000))
-            with client.entered():
-                source = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-                source.connect((str(SERVER), 5000))
-            with sink, source:
-                await _blast(source, paths[0], name)
-            nursery.cancel_scope.cancel()
-
-
-async def _blast(source: socket.socket, server: GreCallPath, name: str) -> None:
-    payload = bytes(1372)
-    start, elapsed = time.perf_counter(), 0.0
-    count = 10_000 // BURST * BURST
-    for sent in range(BURST, count + BURST, BURST):
-        before = time.perf_counter()
-        for _ in range(BURST):
-            source.send(payload)
-        elapsed += time.perf_counter() - before
-        while server.counters.packets_in < sent:
-            await trio.lowlevel.checkpoint()
-    total = time.perf_counter() - start - elapsed
-    print(f"{f'TUN → GRE → GRE → TUN, {name}':48} {total / count * 1e6:8.2f} µs")
-
-
 def main() -> None:
-    """Run what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--system", action="store_true", help="measure on the real kernel too (root)")
-    arguments = parser.parse_args()
+    """Measure every step."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     measure_steps()
-    if arguments.system:
-        for name, keys in (("clear", None), ("MPPE-128 stateless", STATELESS)):
-            trio.run(measure_system, keys, name)
 
 
 if __name__ == "__main__":

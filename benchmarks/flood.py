@@ -3,15 +3,13 @@
 python benchmarks/flood.py [--json]         root; a server and `poptrio load` in two namespaces
 """
 
-import argparse
-import json
 import re
 import socket
 import struct
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
-from stage import CLIENT, FIRST_SOURCE, SERVER, SOURCES, Server, Stage, result_of, stage
+from stage import CLIENT, FIRST_SOURCE, SERVER, SOURCES, Server, Stage, print_rows, result_of
 
 PACKETS = 100_000
 PER_SECOND = 50_000
@@ -91,22 +89,13 @@ def measure_all(place: Stage) -> list[FloodRow]:
     return [measure(place, flood) for flood in ("none", "unknown call", "wrong source")]
 
 
-def main() -> None:
-    """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    arguments = parser.parse_args()
-    with stage() as place:
-        rows = measure_all(place)
-    if arguments.json:
-        print(json.dumps([*map(asdict, rows)], indent=2))
-        return
-    for row in rows:
-        print(
-            f"{row.flood:13} {row.counted:7} of {row.sent:6} counted, {row.cpu * 1e6:8.2f} µs, "
-            f"pings lost {row.lost:.2%}, p50 {row.p50 * 1e3:.2f} ms, p99 {row.p99 * 1e3:.2f} ms"
-        )
+def shown(row: FloodRow) -> str:
+    """A line of text."""
+    return (
+        f"{row.flood:13} {row.counted:7} of {row.sent:6} counted, {row.cpu * 1e6:8.2f} µs, "
+        f"pings lost {row.lost:.2%}, p50 {row.p50 * 1e3:.2f} ms, p99 {row.p99 * 1e3:.2f} ms"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    print_rows(__doc__, measure_all, shown)

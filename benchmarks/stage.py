@@ -1,5 +1,6 @@
 """A poptrio server in one namespace and clients in another, for the benchmarks that need whole processes."""
 
+import argparse
 import json
 import os
 import signal
@@ -7,12 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from poptrio.testing.namespaces import Namespace, join
 
@@ -24,6 +25,8 @@ FIRST_SOURCE = IPv4Address("198.18.0.1")
 USER, PASSWORD = "bench", "bench"
 START_TIMEOUT = 20.0
 TICK = 1 / os.sysconf("SC_CLK_TCK")
+
+Row = TypeVar("Row", bound=Any)  # a dataclass
 
 CONFIG = """
 [server]
@@ -44,8 +47,7 @@ class Server:
 
     def cpu(self) -> float:
         """Seconds of CPU time so far, kernel and user."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) * TICK
+        return cpu_of(self.process.pid)
 
     def resident(self) -> int:
         """Octets of resident memory."""
@@ -105,6 +107,26 @@ class Stage:
             *("--password", PASSWORD, "--source", sources, "--json", *options),
         )
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU time of a process so far, kernel and user."""
+    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * TICK
+
+
+def print_rows(about: str | None, measure: Callable[[Stage], list[Row]], shown: Callable[[Row], str]) -> None:
+    """What such a benchmark does as a program: ``measure``, and print a line for each row, or JSON if it is asked."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    arguments = parser.parse_args()
+    with stage() as place:
+        rows = measure(place)
+    if arguments.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        for row in rows:
+            print(shown(row))
 
 
 def result_of(load: "subprocess.Popen[str]") -> dict[str, Any]:

@@ -3,16 +3,15 @@
 python benchmarks/tunnel.py [--json]        root; needs iperf3
 """
 
-import argparse
 import json
 import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from stage import PASSWORD, SERVER, USER, Server, Stage, stage
+from stage import PASSWORD, SERVER, USER, Server, Stage, print_rows
 
 INNER_SERVER = "10.90.0.1"
 SECONDS = 6
@@ -36,11 +35,14 @@ def measure(place: Stage, mppe: str) -> list[TunnelRow]:
     with place.server(config) as server:
         dial = _dial(place, CONFIGURATIONS[mppe])
         listener = subprocess.Popen(
-            place.server_place.command("iperf3", "--server", "--bind", INNER_SERVER),
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            place.server_place.command("iperf3", "--server", "--forceflush", "--bind", INNER_SERVER),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
         try:
-            time.sleep(0.5)
+            assert listener.stdout is not None
+            while "listening" not in (line := listener.stdout.readline()):
+                if not line:
+                    raise SystemExit("iperf3 does not listen")
             return [_row(place, server, mppe, direction) for direction in ("up", "down")]
         finally:
             for process in (dial, listener):
@@ -76,22 +78,13 @@ def measure_all(place: Stage) -> list[TunnelRow]:
     return [row for mppe in CONFIGURATIONS for row in measure(place, mppe)]
 
 
-def main() -> None:
-    """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    arguments = parser.parse_args()
-    with stage() as place:
-        rows = measure_all(place)
-    if arguments.json:
-        print(json.dumps([*map(asdict, rows)], indent=2))
-        return
-    for row in rows:
-        print(
-            f"MPPE {row.mppe:10} {row.direction:5} {row.bits_per_second / 1e6:7.0f} Mbit/s, "
-            f"server {row.server_share:.0%} of a core"
-        )
+def shown(row: TunnelRow) -> str:
+    """A line of text."""
+    return (
+        f"MPPE {row.mppe:10} {row.direction:5} {row.bits_per_second / 1e6:7.0f} Mbit/s, "
+        f"server {row.server_share:.0%} of a core"
+    )
 
 
 if __name__ == "__main__":
-    main()
+    print_rows(__doc__, measure_all, shown)

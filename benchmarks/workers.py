@@ -3,13 +3,11 @@
 python benchmarks/workers.py [--json]       root; a server and `poptrio load` in two namespaces
 """
 
-import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from stage import CONFIG, TICK, Stage, result_of, stage
+from stage import CONFIG, Stage, cpu_of, print_rows, result_of
 
 CALLS = 1_000
 PINGS = 4_000
@@ -34,7 +32,7 @@ def measure(place: Stage, workers: int) -> WorkersRow:
     config = CONFIG.replace("[server]", f"[server]\nworkers = {workers}", 1)
     with place.server(config, watched=False) as server:
         found = result_of(place.load(CALLS, "--packets", str(PINGS), "--seconds", str(SECONDS), "--size", "1396"))
-        cpu = sum(_cpu(pid) for pid in _processes(server.process.pid))
+        cpu = sum(cpu_of(pid) for pid in _processes(server.process.pid))
     set_ups, pings = found["set_ups"], found["packets"]
     return WorkersRow(
         workers=workers,
@@ -53,29 +51,15 @@ def _processes(parent: int) -> Iterator[int]:
         yield from _processes(int(child))
 
 
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) * TICK
-
-
 def measure_all(place: Stage) -> list[WorkersRow]:
     """One, and two."""
     return [measure(place, workers) for workers in WORKERS]
 
 
-def main() -> None:
-    """Measure, and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", action="store_true", help="print the numbers as JSON")
-    arguments = parser.parse_args()
-    with stage() as place:
-        rows = measure_all(place)
-    if arguments.json:
-        print(json.dumps([*map(asdict, rows)], indent=2))
-        return
-    for row in rows:
-        print("  ".join(f"{name}={value:.4g}" for name, value in asdict(row).items()))
+def shown(row: WorkersRow) -> str:
+    """A line of text."""
+    return "  ".join(f"{name}={value:.4g}" for name, value in asdict(row).items())
 
 
 if __name__ == "__main__":
-    main()
+    print_rows(__doc__, measure_all, shown)

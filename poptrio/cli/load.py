@@ -124,7 +124,7 @@ def load(
     if packets and size > mtu:
         raise typer.BadParameter(f"--size {size} does not fit into --mtu {mtu}")
     configure("warning", "console")
-    _refuse_without_descriptors(calls, len(target.sources))
+    _refuse_without_descriptors(calls)
     report = _run(target, settings, as_json)
     raise typer.Exit(ExitCode.DONE if report.clean else ExitCode.FAILED)
 
@@ -177,14 +177,13 @@ async def _load(target: LoadTarget, settings: LoadSettings, as_json: bool) -> Lo
     return report
 
 
-def _refuse_without_descriptors(calls: int, sources: int) -> None:
-    """Each call takes a file descriptor, for its control connection, and each source address one for GRE."""
+def _refuse_without_descriptors(calls: int) -> None:
+    """Each call takes a file descriptor, for its control connection."""
     limit = raise_limit()
-    reserve = RESERVE + sources
-    if calls + reserve > limit:
-        fits = max(limit - reserve, 0)
+    if calls + RESERVE > limit:
+        fits = max(limit - RESERVE, 0)
         _fail(
-            f"{calls} calls need {calls + reserve} file descriptors, and this process may have {limit}: "
+            f"{calls} calls need {calls + RESERVE} file descriptors, and this process may have {limit}: "
             f"{HIGHER_LIMIT}, or make {fits} calls at most"
         )
 

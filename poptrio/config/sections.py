@@ -25,7 +25,7 @@ from poptrio.config.values import (
     Unique,
 )
 from poptrio.decisions import EapMethod, Encryption
-from poptrio.interfaces import interface_of
+from poptrio.tun_names import interface_of
 
 AuthenticationProtocol = Literal["eap", "mschap-v2", "mschap-v1", "chap-md5", "pap"]
 EncryptionMode = Literal["stateless", "stateful", "any"]

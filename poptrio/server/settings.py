@@ -4,7 +4,6 @@ from poptrio.config import Config
 from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice
 from poptrio.datapath.userspace.path import UserspaceSettings
 from poptrio.datapath.userspace.routes import covering_routes
-from poptrio.interfaces import interface_of
 from poptrio.protocols.gre import GreSettings
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.control_protocol import NegotiationSettings
@@ -12,6 +11,7 @@ from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.protocols.pptp.control import ControlSettings
 from poptrio.server.limits import LimitSettings
+from poptrio.tun_names import interface_of
 
 STOP_TIMEOUT = 1.0
 """Seconds for a client's Stop-Control-Connection-Reply; the calls have said goodbye before."""

@@ -12,8 +12,8 @@ from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice
 from poptrio.datapath.userspace.gre_socket import MAX_PACKET, _attach_filter, gre_filter
 from poptrio.datapath.userspace.routes import KernelRoutes
 from poptrio.errors import ConfigError
-from poptrio.interfaces import interface_of
 from poptrio.server.registry import CallIds
+from poptrio.tun_names import interface_of
 
 ADDRESS = IPv4Network("10.90.0.9/32")
 

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 
 from poptrio.crypto.mppe_keys import MppeParameters
 from poptrio.datapath.base import CallEndpoint, NetworkParameters
-from poptrio.datapath.userspace import tun_repair
+from poptrio.datapath.userspace import gre_socket, tun_repair
 from poptrio.datapath.userspace.gre_socket import GreSocket
 from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
 from poptrio.datapath.userspace.routes import KernelRoutes
@@ -240,7 +240,13 @@ async def test_packets_for_free_addresses_are_counted(hosts):
     assert hosts.server.data_path.counters.no_such_address == 2
 
 
-async def test_gre_leaves_from_the_address_of_the_control_connection(hosts):
+@pytest.fixture
+def most_senders(request, monkeypatch):
+    monkeypatch.setattr(gre_socket, "MOST_SENDERS", request.param)
+
+
+@pytest.mark.parametrize("most_senders", [gre_socket.MOST_SENDERS, 0], indirect=True)
+async def test_gre_leaves_from_the_address_of_the_control_connection(most_senders, hosts):
     """The server listens on 0.0.0.0 here, and its routing table would choose another source."""
     hosts.server.namespace.run("ip", "address", "add", "192.0.2.200/32", "dev", "lo")
     hosts.open()

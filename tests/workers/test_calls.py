@@ -1,14 +1,12 @@
 """Calls of two workers under one parent: limits, questions, sessions and accounting are those of one server."""
 
-from contextlib import asynccontextmanager
-from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from worker_backend import Backend, is_up, settle
 
-from poptrio.api import Accept, Challenge, Quota, Reject, SessionChange, hookimpl, verify
+from poptrio.api import Accept, Challenge, Quota, Reject, SessionChange, hookimpl
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
@@ -17,53 +15,9 @@ from poptrio.workers.worker import REPORT_INTERVAL
 OTHER = IPv4Address("203.0.113.10")
 
 
-class Backend:
-    """Knows everybody by one password; ``accept`` changes every Accept; remembers records and sessions."""
-
-    def __init__(self, **accept):
-        self.accept = accept
-        self.records = []
-        self.pause = 0.0
-        self.cancelled = 0
-        self.sessions = None
-
-    @hookimpl
-    @asynccontextmanager
-    async def poptrio_lifespan(self, config, server):
-        self.sessions = server.sessions
-        yield
-
-    @hookimpl
-    async def poptrio_authenticate(self, request):
-        try:
-            await trio.sleep(self.pause)
-        except trio.Cancelled:
-            self.cancelled += 1
-            raise
-        answer = verify(request, "correct horse")
-        return replace(answer, **self.accept) if isinstance(answer, Accept) else answer
-
-    @hookimpl
-    async def poptrio_account(self, record):
-        self.records.append(record)
-
-    def of(self, kind):
-        return [record for record in self.records if record.kind.value == kind]
-
-
 @pytest.fixture
 def backend():
     return Backend()
-
-
-def is_up(call):
-    return call.up.is_set() and not call.over.is_set()
-
-
-async def settle():
-    """Until what may wait has been told, too."""
-    await trio.sleep(0.1)
-    await wait_all_tasks_blocked()
 
 
 async def test_calls_of_both_workers_are_up_and_accounted_and_leave_nothing(fleet, backend, autojump_clock):

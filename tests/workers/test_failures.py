@@ -1,41 +1,22 @@
 """What goes wrong between a worker and its parent costs the call that it is about, and nothing else."""
 
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
 
 import pytest
 import trio
-from trio.testing import wait_all_tasks_blocked
+from worker_backend import Backend, is_up, settle
 
-from poptrio.api import Accept, AddressLease, SessionChange, hookimpl, verify
+from poptrio.api import AddressLease, SessionChange, hookimpl, verify
 
 
-class Backend:
-    """Knows everybody by one password; remembers the records and the sessions."""
-
-    def __init__(self, **accept):
-        self.accept = accept
-        self.records = []
-        self.pause = 0.0
-        self.sessions = None
-
-    @hookimpl
-    @asynccontextmanager
-    async def poptrio_lifespan(self, config, server):
-        self.sessions = server.sessions
-        yield
+class Odd(Backend):
+    """Accepts one user in a way that no other process can be told of."""
 
     @hookimpl
     async def poptrio_authenticate(self, request):
-        await trio.sleep(self.pause)
         answer = verify(request, "correct horse")
-        odd = self.accept if request.username == "odd" else {}
-        return replace(answer, **odd) if isinstance(answer, Accept) else answer
-
-    @hookimpl
-    async def poptrio_account(self, record):
-        self.records.append((record.kind.value, record.cause))
+        return replace(answer, aliases={"other": 1}.keys()) if request.username == "odd" else answer
 
 
 class SlowLeases(Backend):
@@ -58,18 +39,8 @@ class SlowLeases(Backend):
         return AddressLease(address, user.user, lambda: self.held.discard(address))
 
 
-def is_up(call):
-    return call.up.is_set() and not call.over.is_set()
-
-
-async def settle():
-    """Until what may wait has been told, too."""
-    await trio.sleep(0.1)
-    await wait_all_tasks_blocked()
-
-
 async def test_an_answer_that_cannot_be_pickled_costs_its_call(fleet, log, autojump_clock):
-    backend = Backend(aliases={"other": 1}.keys())
+    backend = Odd()
     async with fleet("", [backend]) as workers:
         bob = await workers.dial(1, "bob")
         odd = await workers.sides[0].memory.dial("odd")
@@ -112,7 +83,7 @@ async def test_a_short_call_is_accounted(seconds, fleet, autojump_clock):
         await trio.sleep(seconds)
         await call.client.close()
         await settle()
-        assert [kind for kind, _ in backend.records] == ["start", "stop"]
+        assert [record.kind.value for record in backend.records] == ["start", "stop"]
 
 
 async def test_connections_stay_strangers_when_their_calls_have_failed(fleet, log, autojump_clock):

@@ -11,7 +11,11 @@ from poptrio.datapath.base import ALL_CALL_IDS, CallEndpoint, CallIdSlice
 
 MAX_PACKET = 65535
 
+MOST_SENDERS = 32
+"""Local addresses that have a socket of their own to send from: a machine may have a whole network of them."""
+
 # Linux' numbers, which the socket module does not have in every Python that we run on.
+_IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
 _SO_ATTACH_FILTER = 26
@@ -72,6 +76,10 @@ class GreSocket:
         Raises OSError when there can be no packets from ``endpoint.local``.
         """
         destination = (str(endpoint.peer), 0)
+        if self.address.is_unspecified and endpoint.local not in self._senders and len(self._senders) >= MOST_SENDERS:
+            sendmsg = self.socket.sendmsg
+            ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, pack("=i4s4s", 0, endpoint.local.packed, bytes(4)))]
+            return lambda packet: sendmsg((packet,), ancillary, 0, destination)
         sendto = (self._sender_from(endpoint.local) if self.address.is_unspecified else self.socket).sendto
         return lambda packet: sendto(packet, destination)
 
