@@ -118,6 +118,16 @@ pool = [
     ("text", "fault"),
     [
         ("x = = 3", "c.toml:1: not TOML: Invalid value"),
+        ("[server]\nworkers = 0", 'c.toml:2: server.workers: 0 is neither a number from 1 to 64 nor "auto"'),
+        ("[server]\nworkers = true", 'c.toml:2: server.workers: true is neither a number from 1 to 64 nor "auto"'),
+        (
+            '[server]\nworkers = 2\ndatapath = "kernel"',
+            "c.toml:2: server.workers: workers make 2 processes, but the kernel uses all cores for one; set it to 1",
+        ),
+        (
+            '[server]\ndatapath = "kernel"\n[ppp]\nencryption_bits = [128, 56]',
+            'c.toml:4: ppp.encryption_bits: Linux\' MPPE has no 56 bits (server.datapath = "kernel"); take it out',
+        ),
         (
             "[management]",
             "c.toml:1: management: there is no management API yet; the table comes with it, so take it out",

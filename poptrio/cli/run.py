@@ -39,16 +39,17 @@ def _refuse_without_rights(config: Config) -> None:
 
 def _serve(config: Config, descriptors: int) -> ExitCode:
     # Only this command needs the server; the others start without loading all of it.
+    from poptrio.server.datapaths import decided
     from poptrio.server.serve import serve_until_signalled
     from poptrio.workers.processes import serve_with_workers
 
     exit_code = ExitCode.DONE
     workers = config.server.worker_count
-    config = fitted(config, descriptors, workers)
-    run = None
-    if workers > 1:
-        run = partial(serve_with_workers, of_worker=within(config, descriptors))
     try:
+        config = fitted(decided(config), descriptors, workers)
+        run = None
+        if workers > 1:
+            run = partial(serve_with_workers, of_worker=within(config, descriptors))
         trio.run(serve_until_signalled, config, run)
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
         for error in _leaves(group):

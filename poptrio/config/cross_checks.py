@@ -28,6 +28,7 @@ def cross_faults(
         _encryption(ppp),
         _listen(server),
         _interfaces(server),
+        _kernel(server, ppp),
         pool_faults(addresses),
         domain_faults(authentication),
         _delays(authentication),
@@ -76,6 +77,21 @@ def _interfaces(server: Server) -> _Found:
             sentence = f"the TUN of the last worker would be called {name}, but {error}"
             yield (key, ("server", "workers")), Fault(key, sentence)
             return
+
+
+def _kernel(server: Server, ppp: Ppp) -> _Found:
+    """What the kernel data path cannot, on any machine."""
+    if server.datapath != "kernel":
+        return
+    datapath = ("server", "datapath")
+    if server.worker_count > 1:
+        sentence = (
+            f"workers make {server.worker_count} processes, and the kernel uses all cores from one; set them to 1"
+        )
+        yield (datapath, ("server", "workers")), Fault(("server", "workers"), sentence)
+    if ppp.encryption != "refuse" and 56 in ppp.encryption_bits:
+        key = ("ppp", "encryption_bits")
+        yield (datapath, key), Fault(key, 'Linux\' MPPE has no 56 bits (server.datapath = "kernel"); take it out')
 
 
 def _delays(authentication: Authentication) -> _Found:

@@ -4,12 +4,13 @@ Defaults are a server that works with a chap-secrets file beside the configurati
 """
 
 import itertools
+import json
 import os
 from functools import cached_property
 from ipaddress import IPv4Address
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from poptrio.address_ranges import AddressRange, parse_ranges
 from poptrio.config.values import (
@@ -39,6 +40,15 @@ def _pool_entry(value: str) -> str:
     return value
 
 
+def _workers(value: object) -> object:
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_WORKERS):
+        return value
+    raise ValueError(f'{json.dumps(value, default=str)} is neither a number from 1 to {MOST_WORKERS} nor "auto"')
+
+
+MOST_WORKERS = 64
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_workers)]
+
 PoolRanges = Unique[Annotated[str, AfterValidator(_pool_entry)]]
 
 DEFAULT_POOL = "default"
@@ -67,7 +77,7 @@ class Server(Section):
     """Name of the TUN of the userspace data path, at most 15 octets. In the kernel data path, the names of the devices
     begin with its first 9 octets: poptrio0-17 is the device of the call with the Call ID 17."""
 
-    workers: Annotated[int, Field(ge=1, le=64)] | Literal["auto"] = 1
+    workers: Workers = 1
     """Processes that share the listening port and the calls; "auto" is one for each core that poptrio may use. What is
     one for all calls (plugins, pools, limits, accounting) is in one more process then, their parent. The first has the
     TUN that interface names, the others count up: poptrio0, poptrio1 and so on."""

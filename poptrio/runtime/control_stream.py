@@ -88,9 +88,11 @@ class ControlStream:
             self._control.receive_data(bytes(data), trio.current_time())
             self._tell()
         else:
+            self._alarm.close()  # nobody is there any more who could be asked for an echo
             async with self._ends:
-                self._control.receive_eof(trio.current_time())
-                self._tell()
+                if self.ended is None:  # not given up meanwhile
+                    self._control.receive_eof(trio.current_time())
+                    self._tell()
         await self.flush()
 
     def _deadline_reached(self, now: float) -> None:

@@ -50,17 +50,20 @@ def choose(config: Config, probe: Callable[[Needs], list[str]] = obstacles) -> C
     return Choice("kernel", "all that it needs is there, and it moves packets with less CPU")
 
 
-def chosen(config: Config) -> Choice:
-    """`choose`, and a line in the log that says what, where that is not plain from the configuration."""
+def decided(config: Config) -> Config:
+    """``config`` without "auto", and a line in the log that says which data path is taken, and why.
+
+    Raises `ConfigError` as `choose`. To be asked before anything else makes ``config`` fit the machine.
+    """
     choice = choose(config)
     if config.server.datapath != "userspace":
         log.info("data path", datapath=choice.datapath, why=choice.why)
-    return choice
+    return config.model_copy(update={"server": config.server.model_copy(update={"datapath": choice.datapath})})
 
 
-def open_datapath(config: Config, choice: Choice) -> UserspaceDataPath | KernelDataPath:
-    """The data path that was chosen; it is up when its ``run`` has reported started."""
-    if choice.datapath == "kernel":
+def open_datapath(config: Config) -> UserspaceDataPath | KernelDataPath:
+    """The data path of a `decided` configuration; it is up when its ``run`` has reported started."""
+    if config.server.datapath == "kernel":
         return KernelDataPath(KernelSettings(interface=config.server.interface, clamp_mss=config.ppp.clamp_mss))
     return UserspaceDataPath(userspace_settings(config))
 

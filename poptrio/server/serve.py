@@ -20,7 +20,7 @@ import trio
 from poptrio.config import Config, ListenAddress
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.runtime import garbage
-from poptrio.server.datapaths import chosen, open_datapath
+from poptrio.server.datapaths import decided, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.server import Server
@@ -43,9 +43,11 @@ async def serve(
     Raises `ConfigError` or OSError, with the remedy in the text, when something that it needs cannot be had.
     """
     hooks = hooks or load_hooks(config)
+    if config.server.datapath == "auto":
+        config = decided(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    datapath = open_datapath(config, chosen(config))
+    datapath = open_datapath(config)
     sessions = LiveSessions()
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),

@@ -18,7 +18,6 @@ import trio
 
 from poptrio.config import Config
 from poptrio.errors import ConfigError
-from poptrio.server.datapaths import chosen
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.serve import Stoppable, listening
@@ -57,7 +56,6 @@ async def serve_with_workers(
     hooks = hooks or load_hooks(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    chosen(config)  # userspace, or it raises
     sessions, workers = LiveSessions(), config.server.worker_count
     of_worker = (of_worker or config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
     async with (

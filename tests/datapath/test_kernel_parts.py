@@ -1,5 +1,6 @@
-"""The parts of the kernel's data path that work on any Linux: netlink, the raw socket for CCP, the closing threads."""
+"""The parts of the kernel's data path that work on any Linux: netlink, the raw socket for CCP, the closing threads, ends."""
 
+import errno
 import os
 import select
 import socket
@@ -10,11 +11,14 @@ from ipaddress import IPv4Address, IPv4Network
 
 import pytest
 
-from poptrio.datapath.kernel import sysfs
+from poptrio.crypto.mppe_keys import MppeParameters
+from poptrio.datapath.base import CallEndpoint
+from poptrio.datapath.kernel import call_path, sysfs
 from poptrio.datapath.kernel.ccp_socket import CcpSocket
 from poptrio.datapath.kernel.closer import Closer
 from poptrio.datapath.kernel.device import device_prefix
 from poptrio.datapath.kernel.netlink import LinkCounts, Netlink
+from poptrio.datapath.kernel.path import KernelDataPath, KernelSettings
 from poptrio.testing.namespaces import Namespace, join
 
 needs_root = [
@@ -168,3 +172,116 @@ def test_names_of_devices_fit_with_the_longest_call_id():
 
 def test_counts_never_go_below_zero():
     assert LinkCounts(1, 2, 3, 4).less(LinkCounts(2, 2, 1, 9)) == LinkCounts(0, 0, 2, 0)
+
+
+def test_where_no_thread_can_be_started_descriptors_are_closed_at_once(monkeypatch):
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    closer = Closer(threads=1)
+    ends = os.pipe()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        closer.close(ends)
+    for end in ends:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(end)
+    assert closer.pending == 0
+    later = os.pipe()
+    closer.close(later)  # now there is one
+    closer.stop()
+    assert closer.pending == 0
+
+
+class FakeFile:
+    """A file of PPP that is a pipe's end; ``fails`` is raised by `connect`."""
+
+    def __init__(self, fails=None):
+        self.descriptor, self._other = os.pipe()
+        self.number = self.channel = 1
+        self._fails = fails
+
+    def connect(self, number):
+        if self._fails is not None:
+            raise self._fails
+
+    def close(self):
+        os.close(self.descriptor)
+        os.close(self._other)
+
+
+class FakeDevice:
+    def __init__(self):
+        self.unit = FakeFile()
+        self.name = "fake"
+
+    def count(self, counters, now):
+        """Nothing moves."""
+
+    def set_down(self):
+        """It never was up."""
+
+
+class Told:
+    def __init__(self):
+        self.reasons = []
+
+    def path_failed(self, reason):
+        self.reasons.append(reason)
+
+
+KERNEL_CALL = CallEndpoint(call_id=5, peer_call_id=6, local=IPv4Address("192.0.2.1"), peer=IPv4Address("192.0.2.2"))
+
+
+@pytest.fixture
+def kernel_path(monkeypatch):
+    """A kernel data path whose sockets are pipes and whose channels cannot be connected."""
+    data_path = KernelDataPath(KernelSettings(interface="fake"))
+    data_path._epoll = select.epoll()
+    monkeypatch.setattr(data_path, "_make_device", lambda endpoint: FakeDevice())
+    monkeypatch.setattr(call_path, "PptpSocket", lambda endpoint: FakeFile())
+    monkeypatch.setattr(call_path, "PppChannel", lambda channel: FakeFile(OSError(errno.EINVAL, "no")))
+    yield data_path
+    data_path._epoll.close()
+
+
+async def test_a_device_that_cannot_be_connected_ends_its_call_and_holds_nothing(kernel_path, autojump_clock):
+    owner = Told()
+    path = kernel_path.open_call(KERNEL_CALL, owner)
+    keys = MppeParameters(128, stateless=True, start_key=bytes(16))
+    path.set_encryption(keys, keys)
+    assert owner.reasons == ["the kernel refused MPPE: no"]
+    assert not kernel_path._files
+    assert not kernel_path._calls
+    kernel_path._devices.stop()
+    kernel_path._sockets.stop()
+    for file in (path.channel, path.socket, path.device.unit):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file.descriptor)
+
+
+async def test_a_channel_that_cannot_be_watched_is_closed(kernel_path, monkeypatch, autojump_clock):
+    made = []
+
+    def make(*_):
+        made.append(FakeFile())
+        return made[-1]
+
+    def refuse(file, path):
+        raise OSError(errno.ENOSPC, "no watches left")
+
+    monkeypatch.setattr(call_path, "PptpSocket", make)
+    monkeypatch.setattr(call_path, "PppChannel", make)
+    monkeypatch.setattr(kernel_path, "_watch", refuse)
+    with pytest.raises(OSError, match="no watches left"):
+        kernel_path.open_call(KERNEL_CALL, Told())
+    assert len(made) == 2
+    for file in made:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file.descriptor)
+
+
+async def test_a_data_path_that_has_ended_takes_no_calls(kernel_path):
+    kernel_path._close_calls()
+    with pytest.raises(OSError, match="the data path has ended"):
+        kernel_path.open_call(KERNEL_CALL, Told())

@@ -73,7 +73,12 @@ class KernelCallPath:
         self._frames_in = self._frames_out = 0
         self._reset_asked = 0.0
         self._resets = 0
-        ports.watch(self.channel, self)
+        try:
+            ports.watch(self.channel, self)
+        except BaseException:
+            self.channel.close()
+            self.socket.close()
+            raise
 
     @property
     def counters(self) -> PathCounters:
@@ -123,7 +128,10 @@ class KernelCallPath:
         The kernel does so at a Reset-Ack of ours, which not every peer is sent.
         """
         if self.device is not None and self._send is not None and not self.closed:
-            self._tell_kernel(self.device, Packet(Code.RESET_ACK, 0))
+            try:
+                self._tell_kernel(self.device, Packet(Code.RESET_ACK, 0))
+            except OSError as error:
+                self.fail(f"the kernel refused to reset MPPE: {error.strerror}")
 
     def open_network(self, network: NetworkParameters) -> None:
         """IPCP is up: let IP packets pass. May be called again with other parameters."""
@@ -269,9 +277,9 @@ class KernelCallPath:
 
     def _make_device(self) -> Device:
         device = self._ports.make_device(self.endpoint)
-        self.device = device
-        self.channel.connect(device.unit.number)  # a unit without a channel always looks readable
+        self.device = device  # from here on `close` takes care of it, whatever fails
         self._ports.watch(device.unit, self)
+        self.channel.connect(device.unit.number)  # before anybody looks: a unit without a channel is always readable
         return device
 
     def _look(self) -> None:

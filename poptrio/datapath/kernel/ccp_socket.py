@@ -26,16 +26,19 @@ class CcpSocket:
 
     def read(self) -> tuple[int, bytes, bytes] | None:
         """The Call ID, the four octets of the sender's address, and the frame, protocol first; None without one."""
-        try:
-            packet = self._socket.recv(_MAX_PACKET)
-        except OSError:
-            return None
-        start = (packet[0] & 15) << 2
-        call_id = int.from_bytes(packet[start + 6 : start + 8], "big")
-        begin = start + (16 if packet[start + 1] & 0x80 else 12)
-        length = int.from_bytes(packet[start + 4 : start + 6], "big")
-        frame = packet[begin : begin + length]
-        return call_id, packet[12:16], frame[frame.find(_CCP, 0, 4) :]
+        while True:
+            try:
+                packet = self._socket.recv(_MAX_PACKET)
+            except OSError:
+                return None
+            start = (packet[0] & 15) << 2
+            call_id = int.from_bytes(packet[start + 6 : start + 8], "big")
+            begin = start + (16 if packet[start + 1] & 0x80 else 12)
+            length = int.from_bytes(packet[start + 4 : start + 6], "big")
+            frame = packet[begin : begin + length]
+            protocol = frame.find(_CCP, 0, 4)
+            if protocol >= 0:  # else the length in the header is a lie
+                return call_id, packet[12:16], frame[protocol:]
 
     def close(self) -> None:
         """Close the socket."""

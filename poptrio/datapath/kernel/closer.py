@@ -23,12 +23,13 @@ class Closer:
 
     def close(self, descriptors: Sequence[int]) -> None:
         """Close ``descriptors`` in their order."""
+        if len(self._threads) < self._most_threads:
+            self._start_thread()
+        if not self._threads:  # not one can be started: then the loop has to wait
+            _close_all(descriptors)
+            return
         with self._lock:
             self.pending += len(descriptors)
-        if len(self._threads) < self._most_threads:
-            thread = threading.Thread(target=self._run, name="poptrio-closer", daemon=True)
-            self._threads.append(thread)
-            thread.start()
         self._queue.put(descriptors)
 
     def stop(self) -> None:
@@ -39,11 +40,21 @@ class Closer:
             thread.join()
         self._threads.clear()
 
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._run, name="poptrio-closer", daemon=True)
+        with suppress(RuntimeError):  # too many threads; the next call tries again
+            thread.start()
+            self._threads.append(thread)
+
     def _run(self) -> None:
         while (descriptors := self._queue.get()) is not None:
-            for descriptor in descriptors:
-                with suppress(OSError):
-                    os.close(descriptor)
-                time.sleep(BREATH)
+            _close_all(descriptors)
             with self._lock:
                 self.pending -= len(descriptors)
+
+
+def _close_all(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        with suppress(OSError):
+            os.close(descriptor)
+        time.sleep(BREATH)

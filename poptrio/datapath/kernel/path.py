@@ -56,6 +56,7 @@ class KernelDataPath:
         self._devices = Closer(threads=1)
         self._sockets = Closer(threads=SOCKET_CLOSERS)
         self._running = trio.CancelScope()
+        self._ended = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Move packets until cancelled or `close`, and leave no device and no filter rule behind.
@@ -74,6 +75,8 @@ class KernelDataPath:
 
     def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> KernelCallPath:
         """Start to take GRE packets of this call. Raises OSError when the kernel refuses it."""
+        if self._ended:
+            raise OSError(errno.ENODEV, "the data path has ended")
         if endpoint.call_id in self._calls:
             raise LocalProtocolError(f"Call ID {endpoint.call_id} is in use")
         if self._devices.pending + self._sockets.pending > MOST_PENDING:
@@ -137,8 +140,8 @@ class KernelDataPath:
         return Device(self._netlink, self._prefix, self._group, endpoint)
 
     def _watch(self, file: PppFile, path: KernelCallPath) -> None:
-        self._files[file.descriptor] = file, path
         self._epoll.register(file.descriptor, select.EPOLLIN)
+        self._files[file.descriptor] = file, path
 
     def _forget(self, path: KernelCallPath) -> None:
         """The path is closed: nobody reads it any more, and its descriptors are on their way."""
@@ -151,10 +154,11 @@ class KernelDataPath:
         self._sockets.close([path.channel.descriptor, path.socket.descriptor])
 
     def _unwatch(self, file: PppFile) -> None:
-        del self._files[file.descriptor]
-        self._epoll.unregister(file.descriptor)
+        if self._files.pop(file.descriptor, None) is not None:
+            self._epoll.unregister(file.descriptor)
 
     def _close_calls(self) -> None:
+        self._ended = True
         for path in tuple(self._calls.values()):
             path.close()
 
