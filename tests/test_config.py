@@ -122,7 +122,7 @@ pool = [
         ("[server]\nworkers = true", 'c.toml:2: server.workers: true is neither a number from 1 to 64 nor "auto"'),
         (
             '[server]\nworkers = 2\ndatapath = "kernel"',
-            "c.toml:2: server.workers: workers make 2 processes, but the kernel uses all cores for one; set it to 1",
+            "c.toml:2: server.workers: workers make 2 processes, and the kernel uses all cores from one; set them to 1",
         ),
         (
             '[server]\ndatapath = "kernel"\n[ppp]\nencryption_bits = [128, 56]',

@@ -1,4 +1,4 @@
-"""The parts of the kernel's data path that work on any Linux: netlink, the raw socket for CCP, the closing threads, ends."""
+"""The parts of the kernel data path that work on any Linux: netlink, the raw socket for CCP, closing threads, ends."""
 
 import errno
 import os
