@@ -36,6 +36,11 @@ max_unauthenticated = 5000
 pool = ["10.90.0.2-10.90.63.254"]
 """
 
+MANAGEMENT = """
+[management]
+socket = "poptrio.sock"
+"""
+
 
 @dataclass(slots=True)
 class Server:
@@ -75,7 +80,7 @@ class Stage:
     @contextmanager
     def server(self, config: str = CONFIG, *, watched: bool = True) -> Iterator[Server]:
         """A running server; stopped at the end, killed if it does not stop. One that is not watched cannot report."""
-        (self.folder / "config.toml").write_text(config, "utf-8")
+        (self.folder / "config.toml").write_text(config + MANAGEMENT, "utf-8")
         secrets = self.folder / "chap-secrets"
         secrets.write_text(f"{USER} * {PASSWORD} *\n", "utf-8")
         secrets.chmod(0o600)

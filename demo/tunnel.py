@@ -49,6 +49,9 @@ CONFIG = f"""\
 [addresses]
 server = "{INNER_SERVER}"
 pool = ["{INNER_CLIENT}"]
+
+[management]
+socket = "poptrio.sock"
 """
 
 ETH_P_ALL = 3

@@ -129,8 +129,8 @@ pool = [
             'c.toml:4: ppp.encryption_bits: Linux\' MPPE has no 56 bits (server.datapath = "kernel"); take it out',
         ),
         (
-            "[management]",
-            "c.toml:1: management: there is no management API yet; the table comes with it, so take it out",
+            '[management]\nlisten = ["127.0.0.1"]',
+            'c.toml:2: management.listen: "127.0.0.1" has no TCP port from 1 to 65535 after the colon',
         ),
         (
             '[server]\ndatapath = "dpdk"',

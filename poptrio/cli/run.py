@@ -39,6 +39,8 @@ def _refuse_without_rights(config: Config) -> None:
 
 def _serve(config: Config, descriptors: int) -> ExitCode:
     # Only this command needs the server; the others start without loading all of it.
+    from poptrio.management.doors import open_doors
+    from poptrio.management.serving import manage
     from poptrio.server.datapaths import decided
     from poptrio.server.serve import serve_until_signalled
     from poptrio.workers.processes import serve_with_workers
@@ -50,7 +52,8 @@ def _serve(config: Config, descriptors: int) -> ExitCode:
         run = None
         if workers > 1:
             run = partial(serve_with_workers, of_worker=within(config, descriptors))
-        trio.run(serve_until_signalled, config, run)
+        with open_doors(config) as doors:
+            trio.run(serve_until_signalled, config, run, partial(manage, doors=doors))
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
         for error in _leaves(group):
             report_faults(error.faults)

@@ -9,6 +9,7 @@ from pydantic import Field, PrivateAttr, ValidationError
 from poptrio.config.cross_checks import cross_faults
 from poptrio.config.faults import Fault, Places, explain, syntax_fault, without
 from poptrio.config.insecure import insecure_settings
+from poptrio.config.management import Management
 from poptrio.config.sections import (
     Accounting,
     Addresses,
@@ -40,6 +41,7 @@ class Config(Section):
     """One free table for each plugin, [plugins.NAME], which the plugin itself checks. Relative files are relative to
     the configuration file."""
 
+    management: Management = Field(default_factory=Management)
     log: Log = Field(default_factory=Log)
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)

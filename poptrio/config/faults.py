@@ -154,8 +154,6 @@ def _sentence(kind: str, value: object, limits: dict[str, Any], message: str) ->
 
 def _unknown(key_path: KeyPath, model: type[BaseModel]) -> str:
     """The sentence for a table or key that does not exist, with the one that was probably meant."""
-    if key_path == ("management",):
-        return "there is no management API yet; the table comes with it, so take it out"
     keys = {name: list(table.model_fields) for name, table in _tables(model).items()}
     if len(key_path) == 1:
         home = next((f"; it belongs into [{name}]" for name in keys if key_path[0] in keys[name]), "")

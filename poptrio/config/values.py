@@ -45,6 +45,12 @@ def _listen_address(value: object) -> ListenAddress:
     return ListenAddress(_ipv4(address), int(port))
 
 
+def _address_with_port(value: object) -> ListenAddress:
+    if isinstance(value, str) and ":" not in value:
+        raise ValueError(f'"{value}" has no TCP port from 1 to 65535 after the colon')
+    return _listen_address(value)
+
+
 def interface_name(value: str) -> str:
     """``value``, if a network device can have this name. Raises ValueError with a sentence."""
     if not 1 <= len(value.encode()) <= 15:  # IFNAMSIZ is 16 with the terminating zero
@@ -74,6 +80,9 @@ Unique = Annotated[tuple[T, ...], Strict(False), AfterValidator(_no_duplicates)]
 Ipv4 = Annotated[IPv4Address, BeforeValidator(_ipv4)]
 Listen = Annotated[
     ListenAddress, BeforeValidator(_listen_address), WithJsonSchema({"type": "string", "format": "address:port"})
+]
+ListenWithPort = Annotated[
+    ListenAddress, BeforeValidator(_address_with_port), WithJsonSchema({"type": "string", "format": "address:port"})
 ]
 InterfaceName = Annotated[str, AfterValidator(interface_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]

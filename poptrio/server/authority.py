@@ -33,12 +33,17 @@ class Accounting(Protocol):
 class KnownCall(SessionCall, Protocol):
     """What an authority knows of a call: what plugins may see of it, and how it came about.
 
-    ``replaced`` are the calls that had to end for it.
+    ``replaced`` are the calls that had to end for it, ``name`` is what its client calls itself, ``begun`` when it began
+    on Trio's clock, ``steps`` the seconds from there to each step that it passed, ``why`` the sentence about its end.
     """
 
     authentication: str
     encryption: str
     replaced: Sequence[SessionCall]
+    name: str
+    begun: float
+    steps: dict[str, float]
+    why: str
 
     @property
     def log(self) -> structlog.typing.FilteringBoundLogger:
@@ -50,6 +55,9 @@ class Authority(Protocol):
 
     async def admit_connection(self, connection_id: str, peer: IPv4Address) -> str | None:
         """Why ``peer`` may not have this control connection, or None; it is a stranger's until somebody logs in."""
+
+    def refused(self, peer: IPv4Address, why: str) -> None:
+        """``peer`` was refused a connection or a call; told only of as many as are logged."""
 
     def connection_closed(self, connection_id: str) -> None:
         """The control connection is closed; also called where it was refused."""

@@ -38,10 +38,10 @@ class Call:
 
     ``steps`` are the seconds from its beginning to each step that it passed; ``nursery`` is where its tasks live, left
     by `end`, ``farewell`` the time that a client has to answer our goodbye, left by `client_gone`. ``cause`` is why it
-    ends, as far as anybody is told. ``id_told``: the client may have heard its Call ID. ``connection_stranger`` counts
-    its control connection until somebody on it is authenticated. ``limits`` are there while its path is;
-    ``counted_names`` are the names by which its user's sessions are counted, ``replaced`` those that have to end for
-    it; ``released`` is set when it holds nothing any more.
+    ends, as far as anybody is told, ``why`` the sentence about it. ``id_told``: the client may have heard its Call ID.
+    ``connection_stranger`` counts its control connection until somebody on it is authenticated. ``limits`` are there
+    while its path is; ``counted_names`` are the names by which its user's sessions are counted, ``replaced`` those that
+    have to end for it; ``released`` is set when it holds nothing any more.
     """
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
@@ -67,7 +67,7 @@ class Call:
         self.released = Flag()
         self.id_told = False
         self.cause: CauseOfEnd | None = None
-        self._why = ""
+        self.why = ""
         self._connection_stranger = connection_stranger
 
     @property
@@ -133,7 +133,7 @@ class Call:
             link_up="lcp" in self.steps,
             seconds=trio.current_time() - self.begun,
         )
-        self.cause, self._why = refined(facts), explain(facts)
+        self.cause, self.why = refined(facts), explain(facts)
         self.server.authority.ending(self)
 
     def end(self, cause: CauseOfEnd, detail: str = "", *, sentence: str = "") -> None:
@@ -164,7 +164,7 @@ class Call:
             received=human_bytes(counters.bytes_in),
             sent=human_bytes(counters.bytes_out),
             cause=self.cause.label,
-            why=self._why,
+            why=self.why,
             **{name: value for name in DROPS if (value := getattr(counters, name))},
         )
 
@@ -172,4 +172,5 @@ class Call:
         """A call that there may not be is refused like one of which that was known at once."""
         self.server.stats.refused += 1
         if self.server.log_limit.allows("call refused"):
-            self.log.warning("call refused", why=self._why)
+            self.log.warning("call refused", why=self.why)
+            self.server.authority.refused(self.info.peer, self.why)

@@ -170,6 +170,7 @@ class Connection:
         self.server.stats.refused += 1
         if self._may_log("call refused"):
             self._log.warning("call refused", why=why)
+            self.server.authority.refused(self.peer, why)
 
     @property
     def _log(self) -> structlog.typing.FilteringBoundLogger:

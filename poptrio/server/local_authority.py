@@ -10,10 +10,12 @@ from poptrio.calls import AddressLease
 from poptrio.config import Config
 from poptrio.decisions import Accept, Reject
 from poptrio.errors import CauseOfEnd, NoAddress
+from poptrio.observe.journal import Happening, Journal
 from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.server.accounting import CallAccounting
 from poptrio.server.authentication import Answer, refused_unknown
 from poptrio.server.authority import Accounting, KnownCall
+from poptrio.server.call_events import event_of
 from poptrio.server.domains import DomainRule, seen_and_used
 from poptrio.server.hooks import Hooks
 from poptrio.server.session_limit import take_place, until_released
@@ -22,7 +24,8 @@ from poptrio.server.throttle import Throttle
 
 
 class LocalAuthority:
-    """Plugins, the throttle, and the users' sessions of one server; ``sessions`` are those that plugins were given.
+    """Plugins, the throttle, and the users' sessions of one server; ``sessions`` are those that plugins were given,
+    ``journal`` hears what happens to calls.
 
     How many calls and connections there may be is counted in the `Registry`, before anything is asked here.
     """
@@ -30,6 +33,7 @@ class LocalAuthority:
     def __init__(self, config: Config, hooks: Hooks, sessions: LiveSessions | None = None) -> None:
         self.hooks = hooks
         self.sessions = sessions or LiveSessions()
+        self.journal = Journal()
         self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
         self._domain_rule = DomainRule.configured(config.authentication)
         self._limits = config.sessions
@@ -38,12 +42,22 @@ class LocalAuthority:
         """What the plugins say."""
         return self.hooks.admit(peer)
 
+    def refused(self, peer: IPv4Address, why: str) -> None:
+        """The journal hears of it."""
+        self.journal.refused(peer, why)
+
     def connection_closed(self, connection_id: str) -> None:
         """Nothing is remembered of connections."""
 
     async def admit_call(self, call: KnownCall) -> str | None:
         """Whoever asks has counted it."""
+        self.begun(call)
         return None
+
+    def begun(self, call: KnownCall) -> None:
+        """There is this call."""
+        if self.journal.heard:
+            self.journal.happened(event_of(call, Happening.STARTING))
 
     async def log_in(self, call: KnownCall, request: AuthRequest, plugin: str, awaited: Callable[[], bool]) -> Answer:
         """Ask the plugins, in turn where earlier attempts have failed; then find a place for the call."""
@@ -70,6 +84,8 @@ class LocalAuthority:
     def came_up(self, call: KnownCall) -> None:
         """Plugins see the call."""
         self.sessions.came_up(call)
+        if self.journal.heard:
+            self.journal.happened(event_of(call, Happening.UP))
 
     def ending(self, call: KnownCall) -> None:
         """Whoever looks at ``call.cause`` sees it."""
@@ -82,6 +98,11 @@ class LocalAuthority:
         if call.lease is not None:
             call.lease.release()
         self.sessions.leave(call)
+        if call.cause is CauseOfEnd.TOO_MANY_CALLS:
+            return  # refused before it began: whoever counts refusals tells
+        happening = Happening.FAILED if call.up_since is None else Happening.DOWN
+        if happening is Happening.FAILED or self.journal.heard:
+            self.journal.happened(event_of(call, happening))
 
     async def _judge(self, call: KnownCall, request: AuthRequest, plugin: str, awaited: Callable[[], bool]) -> Answer:
         """Ask, and let the throttle know, while the attempt still has its turn."""

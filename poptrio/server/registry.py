@@ -14,12 +14,13 @@ from typing import Protocol
 from poptrio.config.sections import Server as ServerLimits
 from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice
 from poptrio.server.call_counts import CallCounts, CountedCall
+from poptrio.server.call_events import ObservedCall
 
 CALL_ID_REST = 60.0
 """Seconds before a Call ID is used again: more than GRE packets live in any network."""
 
 
-class RegisteredCall(CountedCall, Protocol):
+class RegisteredCall(CountedCall, ObservedCall, Protocol):
     """What the registry knows of a call; ``id_told``: its client may have heard its Call ID."""
 
     id_told: bool

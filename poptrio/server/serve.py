@@ -23,6 +23,7 @@ from poptrio.runtime import garbage
 from poptrio.server.datapaths import decided, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.operated import Operated
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 
@@ -32,11 +33,17 @@ LISTEN_BACKLOG = 1024
 log = structlog.get_logger("poptrio.server")
 
 
+class OneProcess(Server):
+    """A server that has everything in one process; ``authority`` is beside its calls."""
+
+    authority: LocalAuthority
+
+
 async def serve(
     config: Config,
     *,
     hooks: Hooks | None = None,
-    task_status: trio.TaskStatus[Server] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[OneProcess] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a server until `Server.stop`; reports the `Server` when it takes calls.
 
@@ -55,7 +62,7 @@ async def serve(
         trio.open_nursery() as nursery,
     ):
         await nursery.start(datapath.run)
-        server = Server(config, LocalAuthority(config, hooks, sessions), datapath)
+        server = OneProcess(config, LocalAuthority(config, hooks, sessions), datapath)
         async with trio.open_nursery() as calls:
             await calls.start(server.run, listeners)
             addresses = " ".join(map(str, config.server.listen))
@@ -65,35 +72,28 @@ async def serve(
     log.info("stopped")
 
 
-class Stoppable(Protocol):
-    """A server that runs."""
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it was stopped already."""
-
-    @property
-    def call_count(self) -> int:
-        """How many calls it has."""
-
-    def stop(self) -> None:
-        """Stop with goodbyes; the second time at once."""
-
-
 class Serve(Protocol):
     """What runs a server until it is stopped, and reports it when it takes calls: `serve`."""
 
-    async def __call__(self, config: Config, *, hooks: Hooks, task_status: trio.TaskStatus[Stoppable]) -> None:
+    async def __call__(self, config: Config, *, hooks: Hooks, task_status: trio.TaskStatus[Operated]) -> None:
         """As `serve`."""
 
 
-async def serve_until_signalled(config: Config, run: Serve | None = None) -> None:
+class Manage(Protocol):
+    """What lets operators at a server that runs."""
+
+    async def __call__(self, server: Operated, *, task_status: trio.TaskStatus[None]) -> None:
+        """Until cancelled; reports when they can come."""
+
+
+async def serve_until_signalled(config: Config, run: Serve | None = None, manage: Manage | None = None) -> None:
     """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reads files again.
 
-    During the start, one is enough. ``run`` is what serves, unless that is `serve`.
+    During the start, one is enough. ``run`` is what serves, unless that is `serve`; ``manage`` lets
+    operators at it.
     """
     hooks = load_hooks(config)
-    server: Stoppable | None = None
+    server: Operated | None = None
 
     async def obey() -> None:
         async for number in signals:
@@ -114,6 +114,8 @@ async def serve_until_signalled(config: Config, run: Serve | None = None) -> Non
             async with trio.open_nursery() as serving:
                 nursery.start_soon(obey)
                 server = await serving.start(functools.partial(run or serve, config, hooks=hooks))
+                if manage is not None:
+                    await nursery.start(manage, server)
                 garbage.settle()
                 nursery.start_soon(garbage.collect_when_quiet, functools.partial(getattr, server, "call_count"))
             nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from poptrio.datapath.base import DataPath
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.dismantle import dismantle
 from poptrio.server.authority import Authority
+from poptrio.server.call_events import ObservedCall
 from poptrio.server.connection import Connection
 from poptrio.server.registry import CallIds
 from poptrio.server.shared import Shared
@@ -44,6 +45,10 @@ class Server(Shared):
     def call_count(self) -> int:
         """How many calls there are."""
         return len(self.registry.calls)
+
+    def calls(self) -> Sequence[ObservedCall]:
+        """All calls, in the order in which they began."""
+        return tuple(self.registry.calls.values())
 
     def stop(self) -> None:
         """Take no more calls, say goodbye to all, and return from `run` within the grace period.
@@ -126,6 +131,7 @@ class Server(Shared):
         self.stats.refused += 1
         if self.log_limit.allows("connection refused"):
             log.warning("connection refused", peer=str(peer), why=why)
+            self.authority.refused(peer, why)
 
     def _refuse(self, peer: IPv4Address) -> str | None:
         """Why this process takes no connection from ``peer``, or None; not true for longer than until a checkpoint."""

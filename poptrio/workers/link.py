@@ -20,6 +20,7 @@ from poptrio.errors import CauseOfEnd
 from poptrio.runtime.dismantle import dismantle
 from poptrio.server.call_counts import CallCounts, Stranger
 from poptrio.server.call_rate import TOO_FAST
+from poptrio.server.domains import seen_and_used
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.session_limit import TooManySessions
@@ -87,6 +88,7 @@ class WorkerLink:
             messages.Ended: self._ended,
             messages.Progress: self._progress,
             messages.Counted: self._counted,
+            messages.Refused: lambda message: self._authority.refused(message.peer, message.why),
             messages.Alive: lambda _: None,  # that something came is the news
         }
 
@@ -156,6 +158,7 @@ class WorkerLink:
         assert isinstance(message, messages.LogIn)
         if call.accept is not None and not message.again:
             self._begin_anew(call)
+        call.name = seen_and_used(message.request)
         request = call.asked(message.request)
         try:
             answer = await self._authority.log_in(call, request, message.plugin, partial(self._is_known, call))
@@ -235,11 +238,13 @@ class WorkerLink:
             strangers.append(self._strangers[info.connection_id])
         self.calls[info.session_id] = RemoteCall(info, self.tell, strangers)
         counts.count(self.calls[info.session_id])
+        self._authority.begun(self.calls[info.session_id])
 
     def _came_up(self, message: messages.CameUp) -> None:
         if (call := self.calls.get(message.session_id)) is not None:
             call.up_since = trio.current_time()
             call.authentication, call.encryption = message.authentication, message.encryption
+            call.steps = message.steps
             self._stats.up += 1
             self._authority.came_up(call)
             self._nursery.start_soon(self._account, call)
@@ -261,6 +266,7 @@ class WorkerLink:
     def _ended(self, message: messages.Ended) -> None:
         if (call := self.calls.get(message.session_id)) is not None:
             call.cause, call.encryption = message.cause, message.encryption
+            call.why, call.name = message.why, message.name
             call.moved(message.traffic)
             self._over(call)
 
@@ -278,6 +284,7 @@ class WorkerLink:
     def _lost(self, call: RemoteCall) -> None:
         stopped = self._stopped.is_set()  # then a worker may be quicker to end than to say everything
         call.cause = call.cause or (CauseOfEnd.SERVER_SHUTDOWN if stopped else CauseOfEnd.WORKER_LOST)
+        call.why = call.why or call.cause.sentence
         self._over(call)
         if not stopped:
             call.log_end()

@@ -112,6 +112,7 @@ class CameUp:
     session_id: str
     authentication: str
     encryption: str
+    steps: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,8 @@ class Ended:
 
     session_id: str
     cause: CauseOfEnd
+    why: str
+    name: str
     encryption: str
     traffic: Traffic
 
@@ -158,6 +161,14 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class Alive:
     """The worker says so every few seconds, also when there is nothing else to say."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A client was refused a connection or a call; told only of as many as are logged."""
+
+    peer: IPv4Address
+    why: str
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,14 @@
 """The parent of workers: what is one for all calls, whichever process has them. It opens no call itself."""
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import trio
 
 from poptrio.config import Config
 from poptrio.server.call_counts import CallCounts
+from poptrio.server.call_events import ObservedCall
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.registry import CALL_ID_REST
@@ -22,6 +24,7 @@ class Parent:
     """
 
     def __init__(self, config: Config, authority: LocalAuthority, nursery: trio.Nursery) -> None:
+        self.config = config
         self.authority = authority
         self.counts = CallCounts(config.server)
         self.stats = Stats()
@@ -41,6 +44,10 @@ class Parent:
     def call_count(self) -> int:
         """How many calls there are."""
         return sum(len(link.calls) for link in self.links.values())
+
+    def calls(self) -> Sequence[ObservedCall]:
+        """All calls, of one worker after the other, in the order in which they began."""
+        return tuple(itertools.chain.from_iterable(link.calls.values() for link in self.links.values()))
 
     def stop(self) -> None:
         """Let all workers stop with goodbyes; the second time at once."""

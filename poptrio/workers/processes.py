@@ -20,7 +20,8 @@ from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
-from poptrio.server.serve import Stoppable, listening
+from poptrio.server.operated import Operated
+from poptrio.server.serve import listening
 from poptrio.server.sessions import LiveSessions
 from poptrio.workers.messages import Begin, Failed, Ready
 from poptrio.workers.parent import Parent
@@ -47,7 +48,7 @@ async def serve_with_workers(
     *,
     of_worker: Config | None = None,
     hooks: Hooks | None = None,
-    task_status: trio.TaskStatus[Stoppable] = trio.TASK_STATUS_IGNORED,
+    task_status: trio.TaskStatus[Operated] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """`poptrio.server.serve.serve` with several processes: reports the `Parent` when all of them take calls.
 

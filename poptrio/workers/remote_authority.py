@@ -46,6 +46,10 @@ class RemoteAuthority:
         why: str | None = await self._channel.ask(messages.AdmitConnection(connection_id, peer))
         return why
 
+    def refused(self, peer: IPv4Address, why: str) -> None:
+        """Tell."""
+        self._channel.tell_later(messages.Refused(peer, why))
+
     def connection_closed(self, connection_id: str) -> None:
         """Tell, if the parent counts this one."""
         if connection_id in self._strange:
@@ -98,7 +102,8 @@ class RemoteAuthority:
     def came_up(self, call: KnownCall) -> None:
         """Tell."""
         self._reported[call.info.session_id] = Traffic()
-        self._channel.tell_later(messages.CameUp(call.info.session_id, call.authentication, call.encryption))
+        message = messages.CameUp(call.info.session_id, call.authentication, call.encryption, dict(call.steps))
+        self._channel.tell_later(message)
 
     def ending(self, call: KnownCall) -> None:
         """Tell, so that it counts for its user no more."""
@@ -117,7 +122,9 @@ class RemoteAuthority:
         self._calls.pop(session_id, None)
         self._reported.pop(session_id, None)
         self._promised.pop(session_id, None)
-        self._channel.tell_later(messages.Ended(session_id, call.cause, call.encryption, traffic(call.counters)))
+        counted = traffic(call.counters)
+        ended = messages.Ended(session_id, call.cause, call.why, call.name, call.encryption, counted)
+        self._channel.tell_later(ended)
 
     # What the parent wants.
 

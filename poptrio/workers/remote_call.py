@@ -34,6 +34,9 @@ class RemoteCall:
         self.lease: AddressLease | None = None
         self.counters = PathCounters()
         self.cause: CauseOfEnd | None = None
+        self.why = ""
+        self.name = ""
+        self.steps: dict[str, float] = {}
         self.up_since: float | None = None
         self.authentication = ""
         self.encryption = "none"
@@ -89,13 +92,14 @@ class RemoteCall:
         self.log.info(
             "call ended",
             user=self.accept.user if self.accept else "",
+            seen_as=self.name,
             address=str(self.lease.address) if self.lease else "",
             seconds=round(seconds, 3),
             duration=human_seconds(seconds),
             received=human_bytes(self.counters.bytes_in),
             sent=human_bytes(self.counters.bytes_out),
             cause=self.cause.label,
-            why=self.cause.sentence,
+            why=self.why or self.cause.sentence,
         )
 
     # What plugins want to remember may be anything, and stays here.

@@ -15,7 +15,9 @@ pytestmark = pytest.mark.usefixtures("restored_logging")
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "config.toml"
-    path.write_text('[server]\nlisten = ["127.0.0.1:1"]\n[plugins.chap-secrets]\nfile = "chap-secrets"\n')
+    path.write_text(
+        '[server]\nlisten = ["127.0.0.1:1"]\n[plugins.chap-secrets]\nfile = "chap-secrets"\n[management]\nsocket = ""\n'
+    )
     return path
 
 

@@ -30,6 +30,7 @@ DEFAULTS: dict[str, dict[str, object]] = {
     },
     "addresses": {"server": "10.90.0.1", "pool": ["10.90.0.2-10.90.0.254"]},
     "authentication": {"plugins": ["chap-secrets"]},
+    "management": {"socket": "poptrio.sock"},
     "plugins.chap-secrets": {"file": "chap-secrets"},
 }
 

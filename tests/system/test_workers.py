@@ -249,7 +249,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_its_calls_are_accounted(n
 @pytest.fixture
 def program(network: Network, tmp_path: Path) -> Iterator[tuple[Network, subprocess.Popen, Path]]:
     """`poptrio run` with two workers, as a service manager starts it."""
-    (tmp_path / "config.toml").write_text("[server]\nworkers = 2\n")
+    (tmp_path / "config.toml").write_text('[server]\nworkers = 2\n[management]\nsocket = "poptrio.sock"\n')
     (tmp_path / "chap-secrets").write_text("alice * secret *\n")
     (tmp_path / "chap-secrets").chmod(0o600)
     log = tmp_path / "log"

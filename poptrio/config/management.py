@@ -1,0 +1,27 @@
+"""The table ``[management]``."""
+
+from poptrio.config.sections import Section
+from poptrio.config.values import ListenWithPort, Unique
+
+
+class Management(Section):
+    """The management API: what `poptrio sessions` and its like, the page and Prometheus speak with."""
+
+    socket: str = "/run/poptrio.sock"
+    """Unix socket of the API, relative to the configuration file; "" is none. Whoever may open it (its owner and group,
+    mode 0660) may do everything."""
+
+    group: str = ""
+    """Group that may open the socket; "" leaves it with the group of the process."""
+
+    listen: Unique[ListenWithPort] = ()
+    """Addresses, as "address:port", on which the API is served over TCP too, with TLS and a token only."""
+
+    token_file: str = "token"
+    """File with the token that whoever asks over TCP must send, relative to the configuration file."""
+
+    certificate: str = "certificate.pem"
+    """File with the certificate of the API over TCP, and those that it is signed with."""
+
+    key: str = "key.pem"
+    """File with the private key to it."""

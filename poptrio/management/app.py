@@ -1,0 +1,149 @@
+"""The Starlette application: routes made of the table of endpoints, and what is wrong with a request as JSON."""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from poptrio.management.endpoint import ApiError, Asked, Endpoint, Manager, Stream, Text
+from poptrio.management.endpoints import ENDPOINTS
+from poptrio.management.openapi import description
+
+LARGEST_BODY = 64 * 1024
+"""Octets of what may be asked in one body."""
+
+log = structlog.get_logger("poptrio.management")
+
+
+def application(manager: Manager) -> ASGIApp:
+    """The API of the server that ``manager`` has."""
+    routes = [Route(endpoint.path, _view(manager, endpoint), methods=[endpoint.method]) for endpoint in ENDPOINTS]
+    routes.append(Route("/openapi.json", _openapi, methods=["GET"]))
+    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed, ApiError: _api_error})
+
+
+def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    async def view(request: Request) -> Response:
+        ask = await _ask(endpoint, request)
+        asked = Asked(manager, request.scope.get("poptrio.by", "unknown"), request.headers.get("accept", ""))
+        try:
+            answer = await endpoint.handler(asked, ask)
+        except ApiError:
+            raise
+        except Exception:
+            log.exception("internal error", endpoint=endpoint.path)
+            manager.server.stats.internal_errors += 1
+            return refusal(500, "an error inside poptrio; the traceback is in the log", "report it as a bug")
+        match answer:
+            case Stream():
+                return _StreamResponse(answer)
+            case Text():
+                return Response(answer.content, media_type=answer.media_type)
+            case _:
+                return Response(answer.model_dump_json(), media_type="application/json")
+
+    return view
+
+
+async def _ask(endpoint: Endpoint, request: Request) -> BaseModel:
+    """What is asked, checked. Raises `ApiError` with every fault."""
+    values: dict[str, Any] = {}
+    if endpoint.has_body:
+        if request.query_params:
+            raise ApiError(422, "what is asked here stands in the body, as JSON", "leave the query out")
+        values |= _json_object(await _body(request))
+    else:
+        for name, value in request.query_params.multi_items():
+            if name in values:
+                raise ApiError(422, f"{name} is given twice", "give it once")
+            values[name] = value
+    for name in request.path_params:
+        if name in values:
+            raise ApiError(422, f"{name} stands in the path already", "leave it out")
+    try:
+        return endpoint.ask.model_validate(values | request.path_params)
+    except ValidationError as error:
+        faults = ["{}: {}".format(".".join(map(str, one["loc"])) or "body", one["msg"]) for one in error.errors()]
+        raise ApiError(422, "; ".join(faults), "/openapi.json says what may be asked") from None
+
+
+async def _body(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > LARGEST_BODY:
+                    raise ApiError(413, f"the body has more than {LARGEST_BODY} octets", "ask for less at a time")
+    except ClientDisconnect:
+        raise ApiError(400, "the request is not complete") from None
+    if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        # A form of a foreign page cannot send this type without asking first.
+        raise ApiError(415, "the body must be JSON", "send it with Content-Type: application/json")
+    return bytes(body)
+
+
+def _json_object(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise ApiError(422, "the body must be a JSON object", "/openapi.json says what may be asked")
+    return value
+
+
+class _StreamResponse(Response):
+    """Sends chunks as they come; ends its source with itself."""
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__(media_type=stream.media_type, headers={"cache-control": "no-store"})
+        self._stream = stream
+        del self.headers["content-length"]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async with aclosing(_closable(self._stream.chunks)) as chunks:
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _closable(chunks: AsyncIterator[bytes]) -> Any:
+    return chunks
+
+
+async def _openapi(request: Request) -> Response:
+    return Response(json.dumps(description(ENDPOINTS)), media_type="application/json")
+
+
+def refusal(status: int, sentence: str, remedy: str = "", headers: dict[str, str] | None = None) -> Response:
+    """The answer that something is wrong."""
+    return JSONResponse({"error": sentence, "remedy": remedy}, status, headers)
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    headers = {"connection": "close"} if error.status == 413 else None  # the rest of the body is not read
+    return refusal(error.status, error.sentence, error.remedy, headers)
+
+
+async def _not_routed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    sentences = {
+        404: f"there is no {request.url.path}",
+        405: f"{request.method} is not possible with {request.url.path}",
+    }
+    sentence = sentences.get(error.status_code, str(error.detail))
+    return refusal(error.status_code, sentence, "/openapi.json lists what there is", dict(error.headers or {}))

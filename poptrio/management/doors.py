@@ -1,0 +1,140 @@
+"""Opens the sockets of the API: the Unix socket with its mode and group, and TCP, with TLS and a token, if named."""
+
+import errno
+import grp
+import os
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from poptrio.config import Config
+from poptrio.errors import ConfigError, ConfigFault
+from poptrio.management.http_server import Door
+
+SOCKET_MODE = 0o660
+BACKLOG = 128
+SHORTEST_TOKEN = 16
+"""Octets of a token; what is shorter can be guessed."""
+
+
+@contextmanager
+def open_doors(config: Config) -> Iterator[list[Door]]:
+    """Bind all sockets that ``[management]`` names; the Unix socket's file is gone afterwards.
+
+    Raises `ConfigError` for what cannot be had.
+    """
+    management = config.management
+    doors: list[Door] = []
+    with ExitStack() as stack:
+        if management.socket:
+            path = config.folder / management.socket
+            doors.append(Door(stack.enter_context(_unix(path, management.group))))
+        if management.listen:
+            tls, token = _tls(config), _token(config.folder / management.token_file)
+            sockets = [stack.enter_context(_tcp(str(one.address), one.port)) for one in management.listen]
+            doors += [Door(listener, tls, token) for listener in sockets]
+        yield doors
+
+
+@contextmanager
+def _unix(path: Path, group: str) -> Iterator[socket.socket]:
+    def fault(why: str) -> ConfigError:
+        return ConfigError(ConfigFault("management.socket", f"{path}: {why}"))
+
+    if _is_answered(path):
+        raise fault("another server listens on it: stop that one, or name another path")
+    unix = socket.socket(socket.AF_UNIX)
+    unix.setblocking(False)
+    try:
+        try:
+            if path.is_socket():
+                path.unlink()  # of a server that was killed
+            mask = os.umask(0o177)  # nobody else may connect before mode and group are right
+            try:
+                unix.bind(str(path))
+            finally:
+                os.umask(mask)
+        except OSError as error:
+            raise fault(f"cannot be made: {_reason(error, path)}") from error
+        inode = path.stat().st_ino
+        try:
+            try:
+                if group:
+                    os.chown(path, -1, grp.getgrnam(group).gr_gid)
+                path.chmod(SOCKET_MODE)
+            except KeyError:
+                raise ConfigError(ConfigFault("management.group", f"there is no group {group}")) from None
+            except OSError as error:
+                raise fault(f"its group cannot be {group or 'set'}: {error.strerror}") from error
+            unix.listen(BACKLOG)
+            yield unix
+        finally:
+            if path.exists() and path.stat().st_ino == inode:
+                path.unlink(missing_ok=True)
+    finally:
+        unix.close()
+
+
+def _reason(error: OSError, path: Path) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "there is a file that is no socket; remove it, or name another path"
+    if error.errno == errno.ENOENT:
+        return f"there is no folder {path.parent}; make it, or name another path"
+    if error.strerror is None:  # the path is too long for a Unix socket
+        return f"{error}; a socket's path has at most 107 octets"
+    return f'{error.strerror}; name another path, or "" for none'
+
+
+def _is_answered(path: Path) -> bool:
+    """Whether somebody listens there."""
+    try:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.settimeout(1.0)
+            other.connect(str(path))
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _tcp(address: str, port: int) -> Iterator[socket.socket]:
+    with socket.socket() as tcp:
+        tcp.setblocking(False)
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            tcp.bind((address, port))
+        except OSError as error:
+            why = f"{address}:{port} cannot be listened on: {error.strerror}"
+            raise ConfigError(ConfigFault("management.listen", why)) from error
+        tcp.listen(BACKLOG)
+        yield tcp
+
+
+def _tls(config: Config) -> ssl.SSLContext:
+    management = config.management
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    certificate, key = config.folder / management.certificate, config.folder / management.key
+    try:
+        context.load_cert_chain(certificate, key)
+    except (OSError, ssl.SSLError) as error:
+        why = f"{certificate} with {key} cannot be used: {error.strerror or error}"
+        raise ConfigError(ConfigFault("management.certificate", why)) from error
+    return context
+
+
+def _token(path: Path) -> bytes:
+    try:
+        token = path.read_bytes().strip()
+    except OSError as error:
+        why = f"{path} cannot be read: {error.strerror}"
+        raise ConfigError(ConfigFault("management.token_file", why)) from error
+    if len(token) < SHORTEST_TOKEN:
+        why = f"the token in {path} is shorter than {SHORTEST_TOKEN} octets; `openssl rand -hex 32` makes a good one"
+        raise ConfigError(ConfigFault("management.token_file", why))
+    return token

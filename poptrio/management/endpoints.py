@@ -1,0 +1,17 @@
+"""The table of all endpoints."""
+
+from poptrio.management.control import shut_down
+from poptrio.management.endpoint import Endpoint
+from poptrio.management.events import list_failures, stream_events
+from poptrio.management.sessions import kick, list_sessions, show_session
+from poptrio.management.stats import show_stats
+
+ENDPOINTS = (
+    Endpoint("GET", "/v1/sessions", list_sessions),
+    Endpoint("GET", "/v1/sessions/{call}", show_session),
+    Endpoint("POST", "/v1/kick", kick),
+    Endpoint("GET", "/v1/failures", list_failures),
+    Endpoint("GET", "/v1/events", stream_events, "text/event-stream"),
+    Endpoint("GET", "/v1/stats", show_stats),
+    Endpoint("POST", "/v1/shutdown", shut_down),
+)

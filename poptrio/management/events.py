@@ -1,0 +1,132 @@
+"""Endpoints about what happens: the last failures, and everything as a stream of server-sent events."""
+
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from ipaddress import IPv4Address
+from typing import Annotated, Literal
+
+import trio
+from pydantic import Field
+
+from poptrio.management.endpoint import Answer, Ask, Asked, Stream
+from poptrio.observe.journal import FAILURES_KEPT, CallEvent, Journal
+
+EventKind = Literal["call-starting", "call-up", "call-down", "call-failed", "refused"]
+
+KEEP_ALIVE = 15.0
+"""Seconds of silence on a stream of events after which a comment is sent, so that nobody in between forgets it."""
+
+
+class EventView(Answer):
+    """One thing that happened to one call, or to a client that was refused before it had one."""
+
+    event: EventKind
+    time: datetime
+    peer: IPv4Address
+    call: int | None
+    session_id: str
+    user: str
+    seen_as: str
+    address: IPv4Address | None
+    cause: str
+    """The label of why it ended; empty while it has not."""
+    why: str
+    """The sentence of the log."""
+    remedy: str
+    """What can be done about it; empty where nothing is wrong."""
+    windows_errors: tuple[int, ...]
+    """The numbers that a Windows client may show its user for this cause."""
+    seconds: float
+    """Since the call began."""
+    bytes_in: int
+    bytes_out: int
+
+
+class FailureQuery(Ask):
+    """Which failures."""
+
+    limit: Annotated[int, Field(ge=1, le=FAILURES_KEPT)] = 100
+    cause: str = ""
+    """Those with this label only."""
+    user: str = ""
+    """Those with this user only, as plugins or clients name it."""
+    peer: IPv4Address | None = None
+
+
+class Failures(Answer):
+    """The newest first; the server remembers the last 1000."""
+
+    failures: tuple[EventView, ...]
+
+
+class EventQuery(Ask):
+    """Which events; all, if nothing is said."""
+
+    user: str = ""
+    peer: IPv4Address | None = None
+
+
+async def list_failures(asked: Asked, query: FailureQuery) -> Failures:
+    """Calls that failed before they were up, and clients that were refused, with the reason and what to do."""
+    found = (
+        event
+        for event in asked.server.authority.journal.failures
+        if _is_about(event, query.user, query.peer)
+        and (not query.cause or (event.cause is not None and event.cause.label == query.cause))
+    )
+    return Failures(failures=tuple(view for view, _ in zip(map(_view, found), range(query.limit), strict=False)))
+
+
+async def stream_events(asked: Asked, query: EventQuery) -> Stream:
+    """What happens from now on, as server-sent events whose data is one `EventView`; ``event: missed`` counts those
+    that were lost because the client read too slowly."""
+    return Stream("text/event-stream", _stream(asked.server.authority.journal, query))
+
+
+async def _stream(journal: Journal, query: EventQuery) -> AsyncIterator[bytes]:
+    with journal.listener() as listener:
+        yield b": events follow\n\n"
+        missed = 0
+        while True:
+            event = None
+            with trio.move_on_after(KEEP_ALIVE):
+                event = await listener.next()
+            if listener.missed > missed:
+                yield _message("missed", json.dumps({"missed": listener.missed - missed}))
+                missed = listener.missed
+            if event is None:
+                yield b": still here\n\n"
+            elif _is_about(event, query.user, query.peer):
+                yield _message(event.happening.value, _view(event).model_dump_json())
+
+
+def _message(kind: str, data: str) -> bytes:
+    return f"event: {kind}\ndata: {data}\n\n".encode()
+
+
+def _is_about(event: CallEvent, user: str, peer: IPv4Address | None) -> bool:
+    return (not user or user.casefold() in (event.user.casefold(), event.seen_as.casefold())) and peer in (
+        None,
+        event.peer,
+    )
+
+
+def _view(event: CallEvent) -> EventView:
+    return EventView(
+        event=event.happening.value,
+        time=event.time,
+        peer=event.peer,
+        call=event.call,
+        session_id=event.session_id,
+        user=event.user,
+        seen_as=event.seen_as,
+        address=event.address,
+        cause=event.cause.label if event.cause is not None else "",
+        why=event.why,
+        remedy=event.remedy,
+        windows_errors=event.cause.windows_errors if event.cause is not None else (),
+        seconds=round(event.seconds, 3),
+        bytes_in=event.traffic.bytes_in,
+        bytes_out=event.traffic.bytes_out,
+    )

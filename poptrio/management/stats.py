@@ -1,0 +1,70 @@
+"""Endpoints about the server as a whole: what it counts, and what it is."""
+
+from collections import Counter
+from datetime import UTC, datetime
+from importlib.metadata import version
+
+import trio
+
+from poptrio.management.endpoint import Answer, Asked, Nothing
+from poptrio.management.rates import SLICE
+from poptrio.server.call_events import CallState, state_of
+
+STARTED = datetime.now(UTC)
+
+
+class ServerStats(Answer):
+    """What the server counts."""
+
+    version: str
+    started: datetime
+    """When the process was started."""
+    seconds: float
+    """How long ago that was."""
+    workers: int
+    stopping: bool
+    calls: dict[str, int]
+    """Calls by state."""
+    calls_total: int
+    up_total: int
+    """Calls that came up since the start."""
+    refused_total: int
+    """Connections and calls that were refused."""
+    ended_total: dict[str, int]
+    """Calls that ended since the start, by cause."""
+    internal_errors_total: int
+    """Bugs that ended one call or one connection each; their tracebacks are in the log."""
+    rate_in: float
+    """Octets per second from all clients, between the last two times that somebody asked."""
+    rate_out: float
+    """The same to all clients."""
+
+
+async def show_stats(asked: Asked, query: Nothing) -> ServerStats:
+    """What the server counts over all calls."""
+    server, stats, rates = asked.server, asked.server.stats, asked.manager.rates
+    calls = server.calls()
+    await rates.look(calls)
+    states = Counter(dict.fromkeys(CallState, 0))
+    rate_in = rate_out = 0.0
+    for number, call in enumerate(calls):
+        if number % SLICE == SLICE - 1:
+            await trio.lowlevel.checkpoint()
+        states[state_of(call)] += 1
+        from_client, to_client = rates.of(call.info.session_id)
+        rate_in, rate_out = rate_in + from_client, rate_out + to_client
+    return ServerStats(
+        version=version("poptrio"),
+        started=STARTED,
+        seconds=round((datetime.now(UTC) - STARTED).total_seconds(), 3),
+        workers=server.config.server.worker_count,
+        stopping=server.stopping,
+        calls={state.value: count for state, count in states.items()},
+        calls_total=len(calls),
+        up_total=stats.up,
+        refused_total=stats.refused,
+        ended_total={cause.label: count for cause, count in stats.ended.items()},
+        internal_errors_total=stats.internal_errors,
+        rate_in=round(rate_in, 1),
+        rate_out=round(rate_out, 1),
+    )

@@ -1,0 +1,50 @@
+"""Endpoints about calls, through the real socket."""
+
+import pytest
+
+from poptrio.errors import CauseOfEnd
+from poptrio.testing.server import CLIENT_ADDRESS
+
+FACTS = {"call", "user", "peer", "address", "state", "seconds", "bytes_in", "bytes_out"}
+
+
+async def test_a_call_that_is_up_is_listed_with_who_and_where(api):
+    async with api() as server:
+        call = await server.memory.dial()
+        page = await server.get("/v1/sessions")
+        (session,) = page["sessions"]
+        assert page["total"] == 1
+        assert session.keys() >= FACTS
+        assert (session["user"], session["peer"], session["state"]) == ("alice", str(CLIENT_ADDRESS), "up")
+        assert session["address"] == str(call.address)
+
+
+async def test_a_call_is_shown_with_its_steps(api):
+    async with api() as server:
+        await server.memory.dial()
+        (session,) = (await server.get("/v1/sessions"))["sessions"]
+        shown = await server.get(f"/v1/sessions/{session['call']}")
+        assert list(shown["steps_ms"]) == ["lcp", "authentication", "encryption", "network"]
+        assert shown["session_id"] == session["session_id"]
+
+
+@pytest.mark.parametrize("select", ["call", "session_id", "user", "address", "peer"])
+async def test_a_call_is_kicked_by_what_is_known_of_it(api, select):
+    async with api() as server:
+        call = await server.memory.dial()
+        (session,) = (await server.get("/v1/sessions"))["sessions"]
+        assert await server.post("/v1/kick", **{select: session[select]}, reason="a test") == {
+            "ended": 1,
+            "calls": [session["call"]],
+        }
+        await call.over.wait()
+        (ended,) = server.memory.server.stats.ended
+        assert ended is CauseOfEnd.ADMIN_RESET
+
+
+async def test_kicking_nobody_says_so(api):
+    async with api() as server:
+        assert (await server.post("/v1/kick", user="bob"))["ended"] == 0
+        refused = await server.post("/v1/kick", 422)
+        assert "which calls" in refused["error"]
+        assert "all" in refused["remedy"]
