@@ -45,15 +45,18 @@ chap-secrets: | $(STAMP)
 run: $(STAMP) chap-secrets
 	@$(BIN)/poptrio run config.toml
 
+# One process for each core; the tests of one file stay together, since they share back ends.
+PYTEST_CORES := -n auto --maxprocesses 8 --dist loadfile
+
 test: $(STAMP)
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(PYTEST_CORES)
 
 # The same tests with the oldest dependencies that pyproject.toml allows; those that need root are left to `test`.
 test-lowest: $(STAMP)
 	@$(BIN)/python tests/lowest_versions.py > $(VENV)/lowest.txt
 	@$(BIN)/python -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)/lowest.txt --editable '.[test]' $(PLUGINS:%=--editable %)
-	@$(VENV)-lowest/bin/pytest -m 'not root'
+	@$(VENV)-lowest/bin/pytest $(PYTEST_CORES) -m 'not root'
 
 demo: $(STAMP)
 	@$(BIN)/python demo/tunnel.py

@@ -40,6 +40,27 @@ async def test_calls_of_both_workers_are_up_and_accounted_and_leave_nothing(flee
         assert workers.parent.stats.up == 2
 
 
+async def test_the_journal_of_the_parent_hears_of_calls_of_all_workers(fleet, backend, autojump_clock):
+    async with fleet("", [backend]) as workers:
+        journal = workers.parent.authority.journal
+        with journal.listener() as listener:
+            up = await workers.dial(0)
+            await workers.dial(1, "bob", "wrong")
+            await settle()
+            assert [call.steps.keys() for call in workers.parent.calls() if call.up_since is not None] == [
+                {"lcp", "authentication", "encryption", "network"}
+            ]
+            await up.hang_up()
+            await settle()
+            heard = [await listener.next() for _ in range(5)]
+        told = {(event.happening.value, event.seen_as) for event in heard}
+        assert {("call-up", "alice"), ("call-down", "alice"), ("call-failed", "bob")} <= told
+        assert [event.happening.value for event in heard].count("call-starting") == 2
+        (failure,) = journal.failures
+        assert (failure.cause.label, failure.seen_as) == ("authentication-failed", "bob")
+        assert "bob" in failure.why
+
+
 async def test_a_user_has_as_many_sessions_as_are_allowed_over_all_workers(fleet, backend, autojump_clock):
     async with fleet("[sessions]\nlimit = 1", [backend]) as workers:
         first = await workers.dial(0)
