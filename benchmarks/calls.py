@@ -5,14 +5,20 @@ python benchmarks/calls.py [--calls N]… [--json]        root; a server and `po
 
 import argparse
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from stage import Server, Stage, result_of, stage
 
 IDLE = 32.0
 """Seconds of idling that are measured: each call has one LCP Echo-Request in them."""
+
+WATCHED = 16.0
+"""Seconds for which operators watch."""
 
 SETTLE = 2.0
 PATIENCE = 300.0
@@ -26,8 +32,9 @@ class CallsResult:
 
     ``set_up_cpu`` is the server's for one call, ``memory`` its resident memory for one call that is up,
     ``idle_share`` of one core while all idle, ``pause`` the longest of the event loop while they idle,
-    ``pause_set_up`` while they come; ``gone`` until the last of the clients that vanished was accounted and released;
-    ``latecomer`` the longest that a new call took to set up meanwhile.
+    ``pause_set_up`` while they come, ``pause_watched`` while they idle and operators look at all of them (`operators`),
+    ``slowest_answer`` the longest that one of those had to wait; ``gone`` until the last of the clients that vanished
+    was accounted and released; ``latecomer`` the longest that a new call took to set up meanwhile.
     """
 
     calls: int
@@ -39,6 +46,8 @@ class CallsResult:
     idle_share: float
     pause: float
     pause_set_up: float
+    pause_watched: float
+    slowest_answer: float
     gone: float
     latecomer: float
 
@@ -47,7 +56,7 @@ def measure(place: Stage, calls: int) -> CallsResult:
     """One server, one load, from the first call to the last."""
     with place.server() as server:
         cpu, resident = server.cpu(), server.resident()
-        hold = IDLE + 2 * SETTLE
+        hold = IDLE + WATCHED + 3 * SETTLE
         load = place.load(calls, "--hold", str(hold), "--vanish", "--concurrency", "20")
         _until(server, lambda up: up >= calls or load.poll() is not None, calls)
         set_up_cpu, memory = (server.cpu() - cpu) / calls, (server.resident() - resident) // calls
@@ -60,6 +69,7 @@ def measure(place: Stage, calls: int) -> CallsResult:
         idle_share = (server.cpu() - cpu) / (time.monotonic() - begun)
         facts = server.report()
         pause = server.longest_pause
+        pause_watched, slowest_answer = _watched(place, server)
         gone, latecomer = _vanish(place, server, calls)
         found = result_of(load)
         return CallsResult(
@@ -72,9 +82,21 @@ def measure(place: Stage, calls: int) -> CallsResult:
             idle_share=idle_share,
             pause=pause,
             pause_set_up=pause_set_up,
+            pause_watched=pause_watched,
+            slowest_answer=slowest_answer,
             gone=gone,
             latecomer=latecomer,
         )
+
+
+def _watched(place: Stage, server: Server) -> tuple[float, float]:
+    """The longest pause of the event loop while operators ask, and their slowest answer."""
+    server.longest_pause = 0.0
+    program = str(Path(__file__).with_name("operators.py"))
+    command = [sys.executable, program, str(place.folder / "poptrio.sock"), str(WATCHED)]
+    asked = json.loads(subprocess.check_output(command, text=True))
+    server.report()
+    return server.longest_pause, max(each["slowest"] for each in asked.values())
 
 
 def _vanish(place: Stage, server: Server, calls: int) -> tuple[float, float]:

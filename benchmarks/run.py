@@ -80,6 +80,8 @@ class Results:
         yield Figure(f"{largest.calls} idle calls, CPU of one core", share, 0.05, 0.015, _percent)
         pause = max(largest.pause, largest.pause_set_up)
         yield Figure(f"longest pause of the event loop, {largest.calls} calls", pause, 0.1, 0.03, _milliseconds)
+        watched = f"the same while operators look at them, against {_milliseconds(pause)} without"
+        yield Figure(watched, largest.pause_watched, pause, pause, _milliseconds)
         yield Figure(f"a new call while {largest.calls} vanish", largest.latecomer, 2.0, 0.5, _milliseconds)
         cost = max(row.ratio for row in self.many)
         yield Figure(f"cost per packet, {packets.CALLS[1]} calls against {packets.CALLS[0]}", cost, 1.2, 1.05, _times)
@@ -195,7 +197,19 @@ def sheets(results: Results) -> Iterator[Sheet]:
     )
     yield Sheet(
         "Calls",
-        ("calls", "failed", "set-ups/s", "CPU each", "memory each", "idle", "pause", "all gone", "new call"),
+        (
+            "calls",
+            "failed",
+            "set-ups/s",
+            "CPU each",
+            "memory each",
+            "idle",
+            "pause",
+            "watched",
+            "slowest answer",
+            "all gone",
+            "new call",
+        ),
         [
             (
                 f"{row.calls:,}",
@@ -205,6 +219,8 @@ def sheets(results: Results) -> Iterator[Sheet]:
                 _kib(row.memory),
                 _percent(row.idle_share),
                 _milliseconds(max(row.pause, row.pause_set_up)),
+                _milliseconds(row.pause_watched),
+                _milliseconds(row.slowest_answer),
                 f"{row.gone:.1f} s",
                 _milliseconds(row.latecomer),
             )

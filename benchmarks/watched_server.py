@@ -6,6 +6,7 @@ On SIGUSR1 it prints one JSON object on standard output: the longest time in sec
 looking at its sockets since the last time, how many calls are up, have ended, and what the data path counted.
 """
 
+import functools
 import json
 import signal
 import sys
@@ -17,9 +18,10 @@ import trio
 
 from poptrio.cli.descriptors import raise_limit
 from poptrio.config import Config
+from poptrio.management.doors import open_doors
+from poptrio.management.serving import manage
 from poptrio.observe.log import configure
 from poptrio.server import serve as module
-from poptrio.server.server import Server
 
 
 class Watch(trio.abc.Instrument):
@@ -41,14 +43,14 @@ class Watch(trio.abc.Instrument):
 async def main(config: Config) -> None:
     """Serve, and report on demand."""
     watch = Watch()
-    servers: list[Server] = []
+    servers: list[module.OneProcess] = []
 
-    class WatchedServer(Server):
+    class WatchedServer(module.OneProcess):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             servers.append(self)
 
-    module.Server = WatchedServer  # type: ignore[misc]
+    module.OneProcess = WatchedServer  # type: ignore[misc]
 
     async def report() -> None:
         with trio.open_signal_receiver(signal.SIGUSR1) as signals:
@@ -70,7 +72,8 @@ async def main(config: Config) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(report)
         trio.lowlevel.add_instrument(watch)
-        await module.serve_until_signalled(config)
+        with open_doors(config) as doors:
+            await module.serve_until_signalled(config, manage=functools.partial(manage, doors=doors))
         nursery.cancel_scope.cancel()
 
 

@@ -1,12 +1,12 @@
 """The OpenAPI 3.1 description, made of the table of endpoints and the models in it."""
 
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from poptrio import __version__
 from poptrio.management.endpoint import Answer, Endpoint
 
 REF = "#/components/schemas/{model}"
@@ -36,7 +36,7 @@ def description(endpoints: Sequence[Endpoint]) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "poptrio",
-            "version": version("poptrio"),
+            "version": __version__,
             "description": "The management API of a poptrio server.",
         },
         "paths": paths,

@@ -19,6 +19,10 @@ from poptrio.server.domains import folded
 log = structlog.get_logger("poptrio.management")
 
 MOST_IN_A_PAGE = 1000
+
+VIEWS = 50
+"""Calls that are put into words between two checkpoints, so that packets have their turn."""
+
 CallId = Annotated[int, Field(ge=0, le=65535)]
 Octets = Annotated[int, Field(ge=0)]
 State = Literal["starting", "authenticating", "negotiating", "up", "ending"]
@@ -155,7 +159,12 @@ async def list_sessions(asked: Asked, query: SessionQuery) -> SessionPage:
     elif key is not None:
         found.sort(key=key, reverse=query.descending)
     page = found[query.offset : query.offset + query.limit]
-    return SessionPage(total=len(found), sessions=tuple(SessionView(**_facts(asked, call)) for call in page))
+    views: list[SessionView] = []
+    for number, call in enumerate(page):
+        if number % VIEWS == VIEWS - 1:
+            await trio.lowlevel.checkpoint()
+        views.append(SessionView(**_facts(asked, call)))
+    return SessionPage(total=len(found), sessions=tuple(views))
 
 
 async def show_session(asked: Asked, query: OneCall) -> SessionDetails:

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from datetime import UTC, datetime
-from importlib.metadata import version
 
 import trio
 
+from poptrio import __version__
 from poptrio.management.endpoint import Answer, Asked, Nothing
 from poptrio.management.rates import SLICE
 from poptrio.server.call_events import CallState, state_of
@@ -54,7 +54,7 @@ async def show_stats(asked: Asked, query: Nothing) -> ServerStats:
         from_client, to_client = rates.of(call.info.session_id)
         rate_in, rate_out = rate_in + from_client, rate_out + to_client
     return ServerStats(
-        version=version("poptrio"),
+        version=__version__,
         started=STARTED,
         seconds=round((datetime.now(UTC) - STARTED).total_seconds(), 3),
         workers=server.config.server.worker_count,

@@ -59,7 +59,11 @@ def test_failures_are_remembered_and_bounded():
         log.happened(event(Happening.FAILED, number))
     log.refused(PEER, "too many")
     assert len(log.failures) == journal.FAILURES_KEPT
-    assert (log.failures[0].why, log.failures[0].call, log.failures[1].call) == ("too many", None, journal.FAILURES_KEPT)
+    assert (log.failures[0].why, log.failures[0].call, log.failures[1].call) == (
+        "too many",
+        None,
+        journal.FAILURES_KEPT,
+    )
 
 
 def test_every_cause_but_the_harmless_ones_has_a_remedy():
