@@ -68,7 +68,8 @@ class AccountingRecord:
 
     ``accept`` is what was decided about the call, with every `SessionChange` since. ``timestamp`` is the wall-clock
     time of the event in UTC. ``authenticated_by`` is the plugin that accepted the caller, ``protocol`` and
-    ``encryption`` are what was agreed on, as in the log.
+    ``encryption`` are what was agreed on, as in the log. The call's inner packets, of at most ``mtu`` octets, go
+    through the network device ``interface``, which calls may share.
     """
 
     kind: AccountingKind
@@ -82,3 +83,5 @@ class AccountingRecord:
     authenticated_by: str = ""
     protocol: str = ""
     encryption: str = ""
+    interface: str = ""
+    mtu: int = 0

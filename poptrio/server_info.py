@@ -14,8 +14,9 @@ class ServerInfo:
 
     ``folder`` is that of the configuration file, where relative files are looked up; ``name`` what the server calls
     itself to clients; ``address`` its inner address; ``pool`` the texts of ``[addresses] pool``, ``pools`` those of
-    ``[addresses.pools]`` by name. ``answer_timeout`` and ``accounting_timeout`` are the seconds that a plugin has for
-    an answer to a question and to a record. ``sessions`` are the calls that are up.
+    ``[addresses.pools]`` by name; ``dns`` and ``wins`` the name servers that clients are told where a plugin names no
+    others. ``answer_timeout`` and ``accounting_timeout`` are the seconds that a plugin has for an answer to a question
+    and to a record. ``sessions`` are the calls that are up.
     """
 
     folder: Path
@@ -23,6 +24,8 @@ class ServerInfo:
     address: IPv4Address
     pool: tuple[str, ...]
     pools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    dns: tuple[IPv4Address, ...] = ()
+    wins: tuple[IPv4Address, ...] = ()
     answer_timeout: float = 10.0
     accounting_timeout: float = 10.0
     sessions: Sessions = field(default_factory=NoSessions, repr=False, compare=False)

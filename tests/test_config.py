@@ -108,7 +108,7 @@ pool = [
         "c.toml:11: ppp.idle_timeout: -1 is too little; it must be at least 0.0",
         'c.toml:12: ppp.encryption_mode: "statefull" is none of "stateless", "stateful" or "any"',
         "c.toml:15: addresses.pool: 10.0.0.1-10.0.0.9 and 10.0.0.9 share 10.0.0.9",
-        "c.toml:19: plugins.chap-secret: neither authentication.plugins nor addresses.plugins names this plugin; "
+        "c.toml:19: plugins.chap-secret: no list of plugins (of authentication, addresses, accounting) names this one; "
         'did you mean "chap-secrets"?',
         'c.toml:20: serverr: unknown table or key; did you mean "server"?',
     ]

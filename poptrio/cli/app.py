@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from poptrio import __version__
-from poptrio.cli import check, dial, load, plugins, run, secrets
+from poptrio.cli import check, dial, load, plugins, run, secrets, systemd
 
 app = typer.Typer(
     name="poptrio",
@@ -19,6 +19,7 @@ app.command()(check.check)
 app.command()(plugins.plugins)
 app.command()(dial.dial)
 app.command()(load.load)
+app.command()(systemd.systemd_unit)
 app.add_typer(secrets.app)
 
 

@@ -1,7 +1,9 @@
 """``poptrio run``: the server, until a signal stops it."""
 
+import os
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import structlog
@@ -12,8 +14,9 @@ from poptrio.cli.checks import Level, Machine, capabilities
 from poptrio.cli.common import ConfigFile, ExitCode, load_config, report_faults
 from poptrio.cli.descriptors import fitted, raise_limit, within
 from poptrio.config import Config
-from poptrio.errors import ConfigError
+from poptrio.errors import ConfigError, ConfigFault
 from poptrio.observe.log import configure, escape
+from poptrio.runtime.privileges import Account, become
 
 log = structlog.get_logger()
 
@@ -21,8 +24,9 @@ log = structlog.get_logger()
 def run(config_file: ConfigFile) -> None:
     """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reads secrets again."""
     config = load_config(config_file)
-    _refuse_without_rights(config)
     configure(config.log.level, config.log.format)
+    _become_user(config, config_file)
+    _refuse_without_rights(config)
     exit_code = _serve(config, raise_limit())
     if exit_code is not ExitCode.DONE:
         raise typer.Exit(exit_code)
@@ -35,6 +39,27 @@ def _refuse_without_rights(config: Config) -> None:
         typer.echo(f"{finding.sentence}. {finding.remedy}.", err=True)
     if missing:
         raise typer.Exit(ExitCode.FAILED)
+
+
+def _become_user(config: Config, config_file: Path) -> None:
+    """Drop privileges where the configuration says so, before anything is opened and any thread or process started."""
+    user, group = config.server.user, config.server.group
+    if not user:
+        return
+    try:
+        account = Account.find(user, group)
+        if not account.is_ours:
+            become(account)
+            log.info("privileges dropped", user=account.user, uid=account.uid, gid=account.gid)
+        if not os.access(config_file, os.R_OK):
+            remedy = f"let its group be one of theirs, and chmod g+r {config_file}"
+            raise OSError(f"{user} cannot read {config_file}, which is read again at SIGHUP; {remedy}")
+    except LookupError as error:
+        report_faults([ConfigFault("server.user", str(error))])
+        raise typer.Exit(ExitCode.USAGE) from None
+    except OSError as error:
+        typer.echo(escape(f"poptrio cannot become another user: {error.strerror or error}."), err=True)
+        raise typer.Exit(ExitCode.FAILED) from None
 
 
 def _serve(config: Config, descriptors: int) -> ExitCode:

@@ -89,7 +89,13 @@ class Config(Section):
             config = cls.model_validate(without(table, faults))
         untrusted = {fault.key_path[:2] for fault in faults}
         contradictions = cross_faults(
-            config.server, config.ppp, config.addresses, config.authentication, config.plugins, untrusted
+            config.server,
+            config.ppp,
+            config.addresses,
+            config.authentication,
+            config.accounting,
+            config.plugins,
+            untrusted,
         )
         return config, faults + contradictions
 
@@ -106,6 +112,8 @@ class Config(Section):
             address=self.addresses.server,
             pool=self.addresses.pool,
             pools=self.addresses.pools,
+            dns=self.ppp.dns,
+            wins=self.ppp.wins,
             answer_timeout=self.authentication.timeout,
             accounting_timeout=self.accounting.timeout,
             sessions=sessions or NoSessions(),

@@ -8,7 +8,7 @@ from ipaddress import IPv4Address
 from poptrio.config.domain_checks import domain_faults
 from poptrio.config.faults import Fault, KeyPath
 from poptrio.config.pool_checks import pool_faults
-from poptrio.config.sections import Addresses, Authentication, Ppp, Server
+from poptrio.config.sections import Accounting, Addresses, Authentication, Ppp, Server
 from poptrio.config.values import interface_name
 
 YIELDING_KEYS = ("mschap-v2", "mschap-v1", "eap")
@@ -20,6 +20,7 @@ def cross_faults(
     ppp: Ppp,
     addresses: Addresses,
     authentication: Authentication,
+    accounting: Accounting,
     plugin_tables: Iterable[str],
     untrusted: set[KeyPath],
 ) -> list[Fault]:
@@ -29,10 +30,11 @@ def cross_faults(
         _listen(server),
         _interfaces(server),
         _kernel(server, ppp),
+        _group(server),
         pool_faults(addresses),
         domain_faults(authentication),
         _delays(authentication),
-        _unused_tables(plugin_tables, _named_plugins(authentication, addresses)),
+        _unused_tables(plugin_tables, _named_plugins(authentication, addresses, accounting)),
     )
     return [fault for involved, fault in found if not _touches(untrusted, involved)]
 
@@ -94,6 +96,15 @@ def _kernel(server: Server, ppp: Ppp) -> _Found:
         yield (datapath, key), Fault(key, 'Linux\' MPPE has no 56 bits (server.datapath = "kernel"); take it out')
 
 
+def _group(server: Server) -> _Found:
+    if server.group and not server.user:
+        key = ("server", "group")
+        yield (
+            (key, ("server", "user")),
+            Fault(key, "it counts only along with server.user; set that, too"),
+        )
+
+
 def _delays(authentication: Authentication) -> _Found:
     if authentication.failure_delay > authentication.failure_delay_max:
         keys = (("authentication", "failure_delay"), ("authentication", "failure_delay_max"))
@@ -101,17 +112,22 @@ def _delays(authentication: Authentication) -> _Found:
         yield keys, Fault(keys[0], f"{first} is more than authentication.failure_delay_max = {most}")
 
 
-def _named_plugins(authentication: Authentication, addresses: Addresses) -> list[str]:
+def _named_plugins(authentication: Authentication, addresses: Addresses, accounting: Accounting) -> list[str]:
     of_domains = itertools.chain.from_iterable(authentication.plugins_by_domain.values())
-    return [*authentication.plugins, *of_domains, *addresses.plugins]
+    return [*authentication.plugins, *of_domains, *addresses.plugins, *accounting.plugins]
 
 
 def _unused_tables(plugin_tables: Iterable[str], named: list[str]) -> _Found:
-    lists = (("authentication", "plugins"), ("authentication", "domains"), ("addresses", "plugins"))
+    lists = (
+        ("authentication", "plugins"),
+        ("authentication", "domains"),
+        ("addresses", "plugins"),
+        ("accounting", "plugins"),
+    )
     for name in plugin_tables:
         if name not in named:
             close = difflib.get_close_matches(name, named, n=1, cutoff=0.5)
             meant = f'; did you mean "{close[0]}"?' if close else ""
             key = ("plugins", name)
-            sentence = f"neither authentication.plugins nor addresses.plugins names this plugin{meant}"
+            sentence = f"no list of plugins (of authentication, addresses, accounting) names this one{meant}"
             yield (key, *lists), Fault(key, sentence)

@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from poptrio.address_ranges import AddressRange, parse_ranges
 from poptrio.config.values import (
+    AccountName,
     Count,
     CountOrNoLimit,
     HostName,
@@ -85,6 +86,14 @@ class Server(Section):
     host_name: HostName = "poptrio"
     """What we call ourselves: in Start-Control-Connection-Reply, as the name in CHAP challenges, and in the server
     column of chap-secrets."""
+
+    user: AccountName = ""
+    """User that the server becomes at its start, by name or number; the empty string stays who it is. It takes with it
+    CAP_NET_ADMIN, CAP_NET_RAW and CAP_NET_BIND_SERVICE, can get no other right back, and must be able to read this file
+    and those that it names."""
+
+    group: AccountName = ""
+    """Group that it becomes along with it; the empty string is the user's own."""
 
     max_calls: Annotated[Count, Field(le=60_000)] = 10_000
     """Calls at the same time. Call IDs have 16 bits and rest before they are used again, so 60000 is the end. Each
@@ -309,6 +318,9 @@ class Sessions(Section):
 
 class Accounting(Section):
     """What plugins are told of calls that are up."""
+
+    plugins: Unique[str] = ()
+    """Plugins that are told, besides those that are asked something and want to be told, too."""
 
     timeout: Seconds = 10.0
     """Seconds that each plugin has for one record."""

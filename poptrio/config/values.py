@@ -66,6 +66,12 @@ def _host_name(value: str) -> str:
     return value
 
 
+def _account_name(value: str) -> str:
+    if len(value) > 32 or value[:1] == "-" or any(c in ":/" or c.isspace() or not c.isprintable() for c in value):
+        raise ValueError(f'"{value}" can be neither the name nor the number of a user or group')
+    return value
+
+
 T = TypeVar("T")
 
 
@@ -85,6 +91,7 @@ ListenWithPort = Annotated[
     ListenAddress, BeforeValidator(_address_with_port), WithJsonSchema({"type": "string", "format": "address:port"})
 ]
 InterfaceName = Annotated[str, AfterValidator(interface_name)]
+AccountName = Annotated[str, AfterValidator(_account_name)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 Count = Annotated[int, Field(ge=1)]
 CountOrNoLimit = Annotated[int, Field(ge=0)]

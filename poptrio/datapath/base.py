@@ -158,3 +158,6 @@ class DataPath(Protocol):
         Raises OSError when the kernel refuses what it needs. It may refuse for a moment the Call ID of a path that has
         just been closed.
         """
+
+    def interface_of(self, call_id: int) -> str:
+        """The name of the network device through which the inner packets of this call go; empty where there is none."""

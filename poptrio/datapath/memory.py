@@ -83,6 +83,10 @@ class MemoryDataPath:
         self.calls[endpoint.call_id] = path
         return path
 
+    def interface_of(self, call_id: int) -> str:
+        """None: inner packets are kept."""
+        return ""
+
     def forget(self, path: GreCallPath) -> None:
         """``path`` is closed."""
         del self.calls[path.endpoint.call_id]

@@ -70,5 +70,7 @@ class CallAccounting:
                 authenticated_by=call.authenticated_by,
                 protocol=call.authentication,
                 encryption=call.encryption,
+                interface=call.interface,
+                mtu=call.mtu,
             )
         )

@@ -33,12 +33,16 @@ class Accounting(Protocol):
 class KnownCall(SessionCall, Protocol):
     """What an authority knows of a call: what plugins may see of it, and how it came about.
 
-    ``replaced`` are the calls that had to end for it, ``name`` is what its client calls itself, ``begun`` when it began
-    on Trio's clock, ``steps`` the seconds from there to each step that it passed, ``why`` the sentence about its end.
+    ``interface`` is the network device of its inner packets, whose size is ``mtu`` at most; both are there once it is
+    up. ``replaced`` are the calls that had to end for it, ``name`` is what its client calls itself, ``begun`` when it
+    began on Trio's clock, ``steps`` the seconds from there to each step that it passed, ``why`` the sentence about its
+    end.
     """
 
     authentication: str
     encryption: str
+    interface: str
+    mtu: int
     replaced: Sequence[SessionCall]
     name: str
     begun: float

@@ -60,6 +60,8 @@ class Call:
         self.encryption = "none"
         self.authentication = ""
         self.authenticated_by = ""
+        self.interface = ""
+        self.mtu = 0
         self.counted_names: frozenset[str] = frozenset()
         self.replaced: Sequence[SessionCall] = ()
         self.limits: CallLimits | None = None
@@ -97,6 +99,8 @@ class Call:
             return
         self.passed("network")
         self.up_since = trio.current_time()
+        self.mtu = mtu
+        self.interface = self.server.datapath.interface_of(self.info.call_id)
         self.server.stats.up += 1
         self.server.authority.came_up(self)
         if self.limits is not None:

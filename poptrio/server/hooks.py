@@ -27,6 +27,7 @@ from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
 from poptrio.server_info import ServerInfo
 
 ALLOCATE_ADDRESS = "poptrio_allocate_address"
+ACCOUNT = "poptrio_account"
 
 ONLY_NOT_MINE: tuple[Outcome, ...] = ("not-mine",)
 """The outcome of authentication after which another plugin may always be asked."""
@@ -59,6 +60,7 @@ class Hooks:
         cls,
         authentication: Sequence[str] = (),
         addresses: Sequence[str] = (),
+        accounting: Sequence[str] = (),
         *,
         domains: Mapping[str, Sequence[str]] | None = None,
         extra: Mapping[str, object] | None = None,
@@ -76,6 +78,7 @@ class Hooks:
         for domain, names in (domains or {}).items():
             lists.append((f"authentication.domains.{domain}.plugins", names, AUTHENTICATE))
         lists.append(("addresses.plugins", addresses, ALLOCATE_ADDRESS))
+        lists.append(("accounting.plugins", accounting, ACCOUNT))
         wanted: dict[str, str] = {}
         for place, names, _ in lists:
             wanted |= {name: place for name in names if name not in wanted}
@@ -143,7 +146,7 @@ class Hooks:
     async def account(self, record: AccountingRecord) -> None:
         """Tell every plugin, all at the same time; failures are logged and have no other effect."""
         async with trio.open_nursery() as nursery:
-            for plugin in self._with("poptrio_account"):
+            for plugin in self._with(ACCOUNT):
                 nursery.start_soon(self._account, plugin, record)
 
     def admit(self, peer: IPv4Address) -> str | None:
@@ -188,12 +191,12 @@ class Hooks:
         for name, table in configs.items():
             if name not in self._plugins:
                 near = nearest(name, self._plugins)
-                yield ConfigFault(f"plugins.{name}", f"neither list of plugins names this one{near}")
+                yield ConfigFault(f"plugins.{name}", f"no list of plugins names this one{near}")
             elif table and "poptrio_lifespan" not in self._plugins[name].hooks:
                 yield ConfigFault(f"plugins.{name}", "this plugin takes no configuration; remove the table")
 
     async def _account(self, plugin: Plugin, record: AccountingRecord) -> None:
-        hook = "poptrio_account"
+        hook = ACCOUNT
         session = record.call.session_id
         try:
             await self._asker.ask(plugin, hook, session, {"record": record}, self._accounting_timeout)
@@ -208,6 +211,7 @@ def load_hooks(config: Config) -> Hooks:
     return Hooks.load(
         authentication.plugins,
         config.addresses.plugins,
+        config.accounting.plugins,
         domains=authentication.plugins_by_domain,
         fall_through=authentication.fall_through,
         timeout=authentication.timeout,

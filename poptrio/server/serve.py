@@ -10,7 +10,8 @@ serve
 import errno
 import functools
 import signal
-from collections.abc import AsyncIterator
+import socket
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -19,11 +20,13 @@ import trio
 
 from poptrio.config import Config, ListenAddress
 from poptrio.errors import ConfigError, ConfigFault
-from poptrio.runtime import garbage
+from poptrio.runtime import garbage, service_manager
+from poptrio.runtime.activation import activated_tcp
 from poptrio.server.datapaths import decided, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.operated import Operated
+from poptrio.server.passed_listeners import matched
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 
@@ -58,7 +61,7 @@ async def serve(
     sessions = LiveSessions()
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),
-        listening(config) as listeners,
+        listening(config, passed=activated_tcp()) as listeners,
         trio.open_nursery() as nursery,
     ):
         await nursery.start(datapath.run)
@@ -102,8 +105,11 @@ async def serve_until_signalled(config: Config, run: Serve | None = None, manage
                     serving.cancel_scope.cancel()
             elif number == signal.SIGHUP:
                 log.info("reading files again")
+                service_manager.reloading()
                 hooks.reload()
+                service_manager.ready()
             else:
+                service_manager.stopping()
                 log.info("stopping", signal=signal.Signals(number).name, calls=server.call_count)
                 if server.stopping:
                     serving.cancel_scope.cancel()  # plugins that do not want to end are not waited for either
@@ -117,20 +123,36 @@ async def serve_until_signalled(config: Config, run: Serve | None = None, manage
                 if manage is not None:
                     await nursery.start(manage, server)
                 garbage.settle()
+                service_manager.ready()
+                nursery.start_soon(service_manager.keep_informed, functools.partial(_status, server))
                 nursery.start_soon(garbage.collect_when_quiet, functools.partial(getattr, server, "call_count"))
             nursery.cancel_scope.cancel()
 
 
+def _status(server: Stoppable) -> str:
+    """What the service manager shows of us."""
+    count = server.call_count
+    calls = f"{count} call{'' if count == 1 else 's'}"
+    return f"stopping, {calls}" if server.stopping else calls
+
+
 @asynccontextmanager
-async def listening(config: Config, *, shared: bool = False) -> AsyncIterator[list[trio.SocketListener]]:
+async def listening(
+    config: Config, *, shared: bool = False, passed: Sequence[socket.socket] = ()
+) -> AsyncIterator[list[trio.SocketListener]]:
     """The TCP listeners of ``server.listen``. Raises `ConfigError` for those that cannot be had.
 
     ``shared``: several processes have the same ones, and the kernel deals the connections out (SO_REUSEPORT).
+    ``passed`` are taken for the addresses at which they listen already; one that is for none of them cannot be had.
     """
     listeners: list[trio.SocketListener] = []
     faults = []
     try:
+        there = matched(config.server.listen, passed)
         for listen in config.server.listen:
+            if (opened := there.get(listen)) is not None:
+                listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(opened)))
+                continue
             try:
                 listeners.append(await _listener(listen, shared))
             except OSError as error:
@@ -142,6 +164,8 @@ async def listening(config: Config, *, shared: bool = False) -> AsyncIterator[li
     finally:
         for listener in listeners:
             listener.socket.close()
+        for opened in passed:
+            opened.close()
 
 
 async def _listener(listen: ListenAddress, shared: bool) -> trio.SocketListener:

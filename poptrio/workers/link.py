@@ -245,6 +245,7 @@ class WorkerLink:
             call.up_since = trio.current_time()
             call.authentication, call.encryption = message.authentication, message.encryption
             call.steps = message.steps
+            call.interface, call.mtu = message.interface, message.mtu
             self._stats.up += 1
             self._authority.came_up(call)
             self._nursery.start_soon(self._account, call)

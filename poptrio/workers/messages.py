@@ -113,6 +113,8 @@ class CameUp:
     authentication: str
     encryption: str
     steps: dict[str, float]
+    interface: str
+    mtu: int
 
 
 @dataclass(frozen=True)

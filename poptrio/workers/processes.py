@@ -11,6 +11,8 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import structlog
@@ -18,6 +20,7 @@ import trio
 
 from poptrio.config import Config
 from poptrio.errors import ConfigError
+from poptrio.runtime.activation import activated_tcp
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.operated import Operated
@@ -61,16 +64,17 @@ async def serve_with_workers(
     of_worker = (of_worker or config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),
+        _kept(activated_tcp()) as passed,
         trio.open_nursery() as accounts,
     ):
-        async with listening(config):
+        async with listening(config, passed=[opened.dup() for opened in passed]):
             pass  # a port that somebody else has is found out here; workers share theirs with anybody
         parent = Parent(config, LocalAuthority(config, hooks, sessions), accounts)
         async with trio.open_nursery() as keepers:
             async with trio.open_nursery() as starting:
                 for number in range(workers):
                     begin = Begin(of_worker, number, workers, ask_first=hooks.has("poptrio_admit"))
-                    keeper = _Keeper(parent, begin)
+                    keeper = _Keeper(parent, begin, [opened.fileno() for opened in passed])
                     starting.start_soon(keepers.start, keeper.run)
             addresses = " ".join(map(str, config.server.listen))
             log.info("listening", address=addresses, interface=" ".join(config.server.interfaces), workers=workers)
@@ -97,11 +101,15 @@ class _Life:
 
 
 class _Keeper:
-    """Sees to it that there is always one process for one worker, until the parent stops."""
+    """Sees to it that there is always one process for one worker, until the parent stops.
 
-    def __init__(self, parent: Parent, begin: Begin) -> None:
+    ``listeners`` are descriptors of sockets that listen, which all workers have instead of some of their own.
+    """
+
+    def __init__(self, parent: Parent, begin: Begin, listeners: Sequence[int] = ()) -> None:
         self._parent = parent
         self._begin = begin
+        self._listeners = listeners
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Report when the worker takes calls, and return after the parent has stopped it.
@@ -135,7 +143,7 @@ class _Keeper:
                 task_status.started()
 
         try:
-            process, ours = _start(self._begin.number)
+            process, ours = _start(self._begin.number, self._listeners)
         except OSError as error:  # too many processes or descriptors, now
             life.failed = Failed(error=f"its process cannot be started: {error}")
             return life
@@ -179,7 +187,17 @@ def _name_of(number: int) -> str:
         return f"signal {number}"
 
 
-def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
+@asynccontextmanager
+async def _kept(sockets: list[socket.socket]) -> AsyncIterator[list[socket.socket]]:
+    """``sockets`` are closed at the end only: each worker that takes another one's place needs them."""
+    try:
+        yield sockets
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _start(number: int, listeners: Sequence[int]) -> tuple[subprocess.Popen[bytes], socket.socket]:
     """A worker's process, and our end of the socket pair with it.
 
     Not in a thread of Trio's: the process dies with the thread that has started it.
@@ -188,9 +206,10 @@ def _start(number: int) -> tuple[subprocess.Popen[bytes], socket.socket]:
     with theirs:
         descriptor = theirs.fileno()
         # -P: not with what lies in the current directory, where anybody may have put a file with the name of a module.
-        command = [sys.executable, "-P", "-m", "poptrio.workers.worker", str(descriptor), str(number)]
+        module = "poptrio.workers.worker"
+        command = [sys.executable, "-P", "-m", module, *map(str, (descriptor, number, *listeners))]
         try:
-            return subprocess.Popen(command, pass_fds=[descriptor], stdin=subprocess.DEVNULL), ours
+            return subprocess.Popen(command, pass_fds=[descriptor, *listeners], stdin=subprocess.DEVNULL), ours
         except BaseException:
             ours.close()
             raise

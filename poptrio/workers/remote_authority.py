@@ -102,7 +102,9 @@ class RemoteAuthority:
     def came_up(self, call: KnownCall) -> None:
         """Tell."""
         self._reported[call.info.session_id] = Traffic()
-        message = messages.CameUp(call.info.session_id, call.authentication, call.encryption, dict(call.steps))
+        message = messages.CameUp(
+            call.info.session_id, call.authentication, call.encryption, dict(call.steps), call.interface, call.mtu
+        )
         self._channel.tell_later(message)
 
     def ending(self, call: KnownCall) -> None:

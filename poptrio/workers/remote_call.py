@@ -41,6 +41,8 @@ class RemoteCall:
         self.authentication = ""
         self.encryption = "none"
         self.authenticated_by = ""
+        self.interface = ""
+        self.mtu = 0
         self.counted_names: frozenset[str] = frozenset()
         self.replaced: Sequence[SessionCall] = ()
         self.released = Flag()

@@ -5,8 +5,9 @@
     ├─ reports                traffic of the calls, every few seconds
     └─ data path, Server.run  as in a server of one process
 
-It is started as ``python -m poptrio.workers.worker DESCRIPTOR NUMBER``, obeys its parent and no signal of the terminal,
-and ends at once when the parent is gone.
+It is started as ``python -m poptrio.workers.worker DESCRIPTOR NUMBER LISTENER...``: the descriptor of its channel, its
+number, and the descriptors of sockets that listen for all workers, if there are any. It obeys its parent and no signal
+of the terminal, and ends at once when the parent is gone.
 """
 
 import ctypes
@@ -169,18 +170,19 @@ def _datapath(begin: messages.Begin) -> UserspaceDataPath:
 
 def main() -> None:
     """The process."""
-    descriptor, number = map(int, sys.argv[1:])
+    descriptor, number, *listeners = map(int, sys.argv[1:])
     for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(name, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     structlog.contextvars.bind_contextvars(worker=number)
-    trio.run(_run, descriptor)
+    trio.run(_run, descriptor, listeners)
 
 
-async def _run(descriptor: int) -> None:
+async def _run(descriptor: int, listeners: Sequence[int]) -> None:
+    passed = [socket.socket(fileno=listener) for listener in listeners]
     stream = trio.SocketStream(trio.socket.from_stdlib_socket(socket.socket(fileno=descriptor)))
     async with stream:
-        await Worker(stream, _open, partial(listening, shared=True)).run()
+        await Worker(stream, _open, partial(listening, shared=True, passed=passed)).run()
 
 
 def _open(begin: messages.Begin) -> UserspaceDataPath:

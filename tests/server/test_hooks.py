@@ -609,7 +609,7 @@ async def test_the_faults_of_all_lifespans_come_together_and_who_entered_leaves(
         async with hooks.lifespan(configs, SERVER):
             pytest.fail("must not start")
     assert [str(fault) for fault in caught.value.faults] == [
-        'plugins.tree: neither list of plugins names this one; did you mean "three"?',
+        'plugins.tree: no list of plugins names this one; did you mean "three"?',
         "plugins.one.fault: is wrong",
         "plugin three: it cannot start: OSError: cannot bind",
     ]

@@ -8,10 +8,7 @@ from poptrio.cli.checks.finding import Finding
 from poptrio.cli.checks.machine import Machine
 from poptrio.cli.descriptors import REMEDY, needed
 from poptrio.config import Config
-
-CAP_NET_BIND_SERVICE = 10
-CAP_NET_ADMIN = 12
-CAP_NET_RAW = 13
+from poptrio.runtime.privileges import CAP_NET_ADMIN, CAP_NET_BIND_SERVICE, CAP_NET_RAW
 
 
 def capabilities(machine: Machine, config: Config) -> Iterator[Finding]:

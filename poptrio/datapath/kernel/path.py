@@ -91,6 +91,10 @@ class KernelDataPath:
         self._by_peer[endpoint.peer, endpoint.peer_call_id] = path
         return path
 
+    def interface_of(self, call_id: int) -> str:
+        """The device of this call."""
+        return f"{self._prefix}{call_id}"
+
     def close(self) -> None:
         """Make `run` return; all devices are gone when it has."""
         self._running.cancel()

@@ -122,6 +122,10 @@ class UserspaceDataPath:
         path = self._calls[call_id] = GreCallPath(endpoint, owner, ports, self._settings.gre)
         return path
 
+    def interface_of(self, call_id: int) -> str:
+        """The TUN, whichever call it is."""
+        return "" if self._tun is None else self._tun.name
+
     def close(self) -> None:
         """Make `run` return; device and routes are gone when it has."""
         self._running.cancel()
