@@ -3,6 +3,8 @@
 import gc
 import logging
 import os
+import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,3 +58,24 @@ def restored_logging() -> Iterator[None]:
     structlog.reset_defaults()
     logging.root.handlers = handlers
     logging.root.setLevel(level)
+
+
+@pytest.fixture
+def python_for_all() -> list[str]:
+    """A command line of this Python that any user can go on with; both may well lie below /root.
+
+    It is mounted elsewhere, with what is installed and with poptrio, in a mount namespace of the process.
+    """
+    site = Path(structlog.__file__).parents[1]
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    script = f"""
+        set -e
+        mount -t tmpfs -o mode=755 tmpfs /mnt
+        mkdir /mnt/python /mnt/site /mnt/poptrio
+        mount --bind {shlex.quote(sys.base_prefix)} /mnt/python
+        mount --bind {shlex.quote(str(site))} /mnt/site
+        mount --bind {shlex.quote(str(Path(__file__).resolve().parents[1]))} /mnt/poptrio
+        export PYTHONPATH=/mnt/poptrio:/mnt/site LD_LIBRARY_PATH=/mnt/python/lib PYTHONDONTWRITEBYTECODE=1
+        exec /mnt/python/bin/{version} "$@"
+    """
+    return ["unshare", "--mount", "sh", "-c", script, "sh"]

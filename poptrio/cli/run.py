@@ -1,6 +1,7 @@
 """``poptrio run``: the server, until a signal stops it."""
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,14 @@ import structlog
 import trio
 import typer
 
+import poptrio
 from poptrio.cli.checks import Level, Machine, capabilities
 from poptrio.cli.common import ConfigFile, ExitCode, load_config, report_faults
 from poptrio.cli.descriptors import fitted, raise_limit, within
 from poptrio.config import Config
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.observe.log import configure, escape
+from poptrio.runtime.activation import MANAGEMENT, passed_sockets
 from poptrio.runtime.privileges import Account, become
 
 log = structlog.get_logger()
@@ -25,9 +28,8 @@ def run(config_file: ConfigFile) -> None:
     """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reads secrets again."""
     config = load_config(config_file)
     configure(config.log.level, config.log.format)
-    _become_user(config, config_file)
     _refuse_without_rights(config)
-    exit_code = _serve(config, raise_limit())
+    exit_code = _serve(config, config_file, raise_limit())
     if exit_code is not ExitCode.DONE:
         raise typer.Exit(exit_code)
 
@@ -42,27 +44,40 @@ def _refuse_without_rights(config: Config) -> None:
 
 
 def _become_user(config: Config, config_file: Path) -> None:
-    """Drop privileges where the configuration says so, before anything is opened and any thread or process started."""
+    """Drop privileges where the configuration says so. Raises `ConfigError` or OSError if that cannot be.
+
+    Before there is any thread, process or data path; what remains suffices for all of them. The sockets of the API are
+    there already: /run and private keys are usually root's.
+    """
     user, group = config.server.user, config.server.group
     if not user:
         return
     try:
         account = Account.find(user, group)
-        if not account.is_ours:
-            become(account)
-            log.info("privileges dropped", user=account.user, uid=account.uid, gid=account.gid)
-        if not os.access(config_file, os.R_OK):
-            remedy = f"let its group be one of theirs, and chmod g+r {config_file}"
-            raise OSError(f"{user} cannot read {config_file}, which is read again at SIGHUP; {remedy}")
     except LookupError as error:
-        report_faults([ConfigFault("server.user", str(error))])
-        raise typer.Exit(ExitCode.USAGE) from None
-    except OSError as error:
-        typer.echo(escape(f"poptrio cannot become another user: {error.strerror or error}."), err=True)
-        raise typer.Exit(ExitCode.FAILED) from None
+        raise ConfigError(ConfigFault("server.user", str(error))) from None
+    if not account.is_ours:
+        become(account)
+        log.info("privileges dropped", user=account.user, uid=account.uid, gid=account.gid)
+    if not os.access(config_file, os.R_OK):
+        why = f"{user} cannot read {config_file}, and SIGHUP reads it again"
+        remedy = f"let it belong to a group of that user, and chmod g+r {config_file}"
+        raise ConfigError(ConfigFault("server.user", f"{why}; {remedy}"))
+    for file in (sys.executable, os.__file__, poptrio.__file__):  # modules are loaded later, and workers started
+        if not os.access(file, os.R_OK):
+            why = f"{user} cannot read {file}, without which poptrio cannot go on"
+            raise ConfigError(ConfigFault("server.user", f"{why}; install both where that user may read"))
 
 
-def _serve(config: Config, descriptors: int) -> ExitCode:
+def _refuse_strange_sockets() -> None:
+    """Raises `ConfigError` for sockets of the service manager that nobody here asks for."""
+    known = "TCP sockets are those of server.listen, and the Unix socket of the API is called management"
+    names = passed_sockets().strangers(MANAGEMENT)
+    if names:
+        raise ConfigError(*(ConfigFault("LISTEN_FDS", f'what is the socket "{name}" for? {known}') for name in names))
+
+
+def _serve(config: Config, config_file: Path, descriptors: int) -> ExitCode:
     # Only this command needs the server; the others start without loading all of it.
     from poptrio.management.doors import open_doors
     from poptrio.management.serving import manage
@@ -73,11 +88,13 @@ def _serve(config: Config, descriptors: int) -> ExitCode:
     exit_code = ExitCode.DONE
     workers = config.server.worker_count
     try:
-        config = fitted(decided(config), descriptors, workers)
-        run = None
-        if workers > 1:
-            run = partial(serve_with_workers, of_worker=within(config, descriptors))
+        _refuse_strange_sockets()
         with open_doors(config) as doors:
+            _become_user(config, config_file)
+            config = fitted(decided(config), descriptors, workers)
+            run = None
+            if workers > 1:
+                run = partial(serve_with_workers, of_worker=within(config, descriptors))
             trio.run(serve_until_signalled, config, run, partial(manage, doors=doors))
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
         for error in _leaves(group):

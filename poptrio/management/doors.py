@@ -6,12 +6,13 @@ import os
 import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from poptrio.config import Config
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.management.http_server import Door
+from poptrio.runtime.activation import MANAGEMENT, activated
 
 SOCKET_MODE = 0o660
 BACKLOG = 128
@@ -28,14 +29,29 @@ def open_doors(config: Config) -> Iterator[list[Door]]:
     management = config.management
     doors: list[Door] = []
     with ExitStack() as stack:
-        if management.socket:
-            path = config.folder / management.socket
+        path = config.folder / management.socket if management.socket else None
+        if passed := activated(MANAGEMENT):
+            doors += [Door(stack.enter_context(_passed(one, path))) for one in passed]
+        elif path is not None:
             doors.append(Door(stack.enter_context(_unix(path, management.group))))
         if management.listen:
             tls, token = _tls(config), _token(config.folder / management.token_file)
             sockets = [stack.enter_context(_tcp(str(one.address), one.port)) for one in management.listen]
             doors += [Door(listener, tls, token) for listener in sockets]
         yield doors
+
+
+@contextmanager
+def _passed(unix: socket.socket, path: Path | None) -> Iterator[socket.socket]:
+    """A socket that the service manager has opened, with the mode and group that it wanted; its file stays."""
+    with unix:
+        name = unix.getsockname()
+        if path is None or Path(os.path.realpath(os.fsdecode(name))) != Path(os.path.realpath(path)):
+            expected = "is empty" if path is None else f"is {path}"
+            why = f"the service manager has opened {os.fsdecode(name)}, and the key {expected}; let both be the same"
+            raise ConfigError(ConfigFault("management.socket", why))
+        unix.setblocking(False)
+        yield unix
 
 
 @contextmanager
@@ -71,8 +87,9 @@ def _unix(path: Path, group: str) -> Iterator[socket.socket]:
             unix.listen(BACKLOG)
             yield unix
         finally:
-            if path.exists() and path.stat().st_ino == inode:
-                path.unlink(missing_ok=True)
+            with suppress(PermissionError):  # of who has become another user: the next start removes it
+                if path.exists() and path.stat().st_ino == inode:
+                    path.unlink(missing_ok=True)
     finally:
         unix.close()
 

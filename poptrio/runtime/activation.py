@@ -1,7 +1,6 @@
 """Listening sockets that were opened for this process before it began: systemd's socket activation, sd_listen_fds(3).
 
-Whoever needs one asks for it by name (`activated`) or by what it is (`activated_tcp`), and owns it from then on. What
-is opened before privileges are dropped is handed on in the same way (`hand_on`).
+Whoever needs one asks for it by name (`activated`) or by what it is (`activated_tcp`), and owns it from then on.
 """
 
 import os
@@ -11,6 +10,9 @@ from functools import cache
 
 FIRST = 3
 """The first descriptor that is passed (SD_LISTEN_FDS_START)."""
+
+MANAGEMENT = "management"
+"""What the Unix socket of the management API is called."""
 
 _Wanted = Callable[[str, socket.socket], bool]
 _VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
@@ -48,21 +50,29 @@ class PassedSockets:
 
     def take(self, name: str) -> list[socket.socket]:
         """The Unix sockets called ``name``."""
-        return self._take(lambda its_name, passed: its_name == name and passed.family == socket.AF_UNIX)
+        return self._take(lambda its_name, passed: its_name == name and _is_unix(passed))
 
     def take_tcp(self) -> list[socket.socket]:
         """All that are for TCP, over IPv4 or IPv6, whatever they are called."""
-        families = (socket.AF_INET, socket.AF_INET6)
-        return self._take(lambda _, passed: passed.family in families and passed.type == socket.SOCK_STREAM)
+        return self._take(lambda _, passed: _is_tcp(passed))
 
-    def names(self) -> list[str]:
-        """What the others are called."""
-        return [name for name, _ in self._sockets]
+    def strangers(self, *known: str) -> list[str]:
+        """What those are called that are neither for TCP nor Unix sockets with one of the ``known`` names."""
+        sockets = [(name, passed) for name, passed in self._sockets if not _is_tcp(passed)]
+        return [name for name, passed in sockets if name not in known or not _is_unix(passed)]
 
     def _take(self, wanted: _Wanted) -> list[socket.socket]:
         taken = [passed for name, passed in self._sockets if wanted(name, passed)]
         self._sockets = [(name, passed) for name, passed in self._sockets if passed not in taken]
         return taken
+
+
+def _is_tcp(passed: socket.socket) -> bool:
+    return passed.family in (socket.AF_INET, socket.AF_INET6) and passed.type == socket.SOCK_STREAM
+
+
+def _is_unix(passed: socket.socket) -> bool:
+    return passed.family == socket.AF_UNIX and passed.type == socket.SOCK_STREAM
 
 
 @cache
@@ -79,8 +89,3 @@ def activated(name: str) -> list[socket.socket]:
 def activated_tcp() -> list[socket.socket]:
     """The TCP sockets that this process was started with; each is given away once."""
     return passed_sockets().take_tcp()
-
-
-def hand_on(name: str, opened: socket.socket) -> None:
-    """Let `activated` find a socket that was opened here, while there was still the right to."""
-    passed_sockets().add(name, opened)

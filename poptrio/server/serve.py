@@ -129,7 +129,7 @@ async def serve_until_signalled(config: Config, run: Serve | None = None, manage
             nursery.cancel_scope.cancel()
 
 
-def _status(server: Stoppable) -> str:
+def _status(server: Operated) -> str:
     """What the service manager shows of us."""
     count = server.call_count
     calls = f"{count} call{'' if count == 1 else 's'}"

@@ -132,8 +132,8 @@ async def memory_server(
     """A server with the configuration ``config`` (TOML) and ``plugins``, until the block is left; then it is stopped.
 
     The lists of plugins in ``config`` do not count: ``plugins`` are asked in their order for both, authentication and
-    addresses. Those that ``config`` names for a domain are asked about its users only. What is missing is added: a
-    plugin that knows one user, and ``ip-pool``.
+    addresses. Those that ``config`` names for a domain are asked about its users only, and those of ``[accounting]`` are
+    told. What is missing is added: a plugin that knows one user, and ``ip-pool``.
     """
     settings = Config.parse(config, folder=folder)
     hooks = load(plugins, settings)
@@ -165,6 +165,7 @@ def load(plugins: Plugins, settings: Config | None = None) -> Hooks:
     found = {hook for plugin in load_plugins(dict.fromkeys(named, "plugins"), extra).values() for hook in plugin.hooks}
     of_domains = {name for names in settings.authentication.plugins_by_domain.values() for name in names}
     authentication, addresses = [name for name in named if name not in of_domains], list(named)
+    accounting = [name for name in settings.accounting.plugins if name not in named]
     if "poptrio_authenticate" not in found:
         authentication.append("one-user")
         extra["one-user"] = OneUser()
@@ -173,6 +174,7 @@ def load(plugins: Plugins, settings: Config | None = None) -> Hooks:
     return Hooks.load(
         authentication,
         addresses,
+        accounting,
         domains=settings.authentication.plugins_by_domain,
         extra=extra,
         fall_through=settings.authentication.fall_through,

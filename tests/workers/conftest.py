@@ -26,6 +26,7 @@ class MemoryPath:
     def __init__(self, network):
         self.counters = network.server.counters
         self.open_call = network.server.open_call
+        self.interface_of = network.server.interface_of
         self._network = network
         self._scope = trio.CancelScope()
 
