@@ -132,8 +132,8 @@ async def memory_server(
     """A server with the configuration ``config`` (TOML) and ``plugins``, until the block is left; then it is stopped.
 
     The lists of plugins in ``config`` do not count: ``plugins`` are asked in their order for both, authentication and
-    addresses. Those that ``config`` names for a domain are asked about its users only, and those of ``[accounting]`` are
-    told. What is missing is added: a plugin that knows one user, and ``ip-pool``.
+    addresses. Only those that ``config`` names for a domain are asked about its users, and those of ``[accounting]``
+    are told. What is missing is added: a plugin that knows one user, and ``ip-pool``.
     """
     settings = Config.parse(config, folder=folder)
     hooks = load(plugins, settings)

@@ -93,6 +93,16 @@ def test_rules_that_were_left_behind_are_replaced(namespaces, clamp):
     assert "poptrio" not in rules(server)
 
 
+def test_rules_that_were_left_behind_go_where_no_new_ones_are_wanted(namespaces, clamp):
+    server, *_ = namespaces
+    with server.entered():
+        clamp.add()
+        assert "poptrio" in rules(server)
+        MssClamp("poptrio0-").remove_left_behind()
+        assert "poptrio" not in rules(server)
+        MssClamp("poptrio0-").remove_left_behind()
+
+
 def test_other_tables_stay_as_they_are(namespaces, clamp):
     server, *_ = namespaces
     other = MssClamp("other-")

@@ -161,9 +161,10 @@ async def test_down_runs_after_up_and_both_before_the_server_has_stopped(script,
 
 async def test_a_call_for_which_there_was_no_room_gets_neither_program(script, tmp_path):
     out = tmp_path / "out"
-    gate = tmp_path / "gate"
-    os.mkfifo(gate)
-    script(f"#!/bin/sh\nread line < {gate}\necho up $LINKNAME >> {out}\n", "up")
+    gates = [tmp_path / session for session in (CALL.session_id, "second")]
+    for gate in gates:
+        os.mkfifo(gate)
+    script(f"#!/bin/sh\nread line < {tmp_path}/$LINKNAME\necho up $LINKNAME >> {out}\n", "up")
     script(f"#!/bin/sh\necho down $LINKNAME >> {out}\n", "down")
     third = [replace(record, call=replace(CALL, session_id="third")) for record in (UP, DOWN)]
     second = [replace(record, call=replace(CALL, session_id="second")) for record in (UP, DOWN)]
@@ -171,7 +172,7 @@ async def test_a_call_for_which_there_was_no_room_gets_neither_program(script, t
         async with running(tmp_path, up="up", down="down", concurrency=1, queue=1) as account:
             for record in (UP, second[0], third[0], third[1], DOWN, second[1]):
                 await account(record)
-            for _ in range(2):
+            for gate in gates:
                 await trio.to_thread.run_sync(gate.write_text, "go\n")
     assert sorted(out.read_text().split("\n")[:-1]) == sorted(
         f"{kind} {session}" for kind in ("up", "down") for session in (CALL.session_id, "second")
@@ -311,4 +312,4 @@ async def test_a_call_of_a_server_runs_both(script, tmp_path, pptp_server):
         server.server.stop()
         await server.stopped.wait()
         await until(lambda: out.exists() and out.read_text().count("\n") == 2)
-    assert out.read_text().splitlines() == [f"{name} alice {call.address} 1400" for name in ("ip-up", "ip-down")]
+    assert out.read_text().splitlines() == [f"{name} alice {call.address} 1396" for name in ("ip-up", "ip-down")]

@@ -81,6 +81,13 @@ class MssClamp:
                     return
         raise OSError(f"MSS cannot be clamped: {why}; {REMEDY}")
 
+    def remove_left_behind(self) -> None:
+        """Undo what an `add` of a process did that was killed; never raises."""
+        if _SAFE.fullmatch(self._prefix):
+            _failure(["nft", "delete", "table", "ip", self._name])
+            for command in _IPTABLES:
+                _failure(command, self._filled(_IPTABLES_REMOVAL))
+
     def remove(self) -> None:
         """Undo `add`; never raises."""
         if self._removal is not None:

@@ -107,10 +107,12 @@ class KernelDataPath:
         self._epoll = select.epoll()
         resources.callback(self._epoll.close)
         self._epoll.register(self._ccp.descriptor, select.EPOLLIN)
+        clamp = MssClamp(self._prefix)
         if self._clamp_mss:
-            clamp = MssClamp(self._prefix)
             clamp.add()
             resources.callback(clamp.remove)
+        else:
+            clamp.remove_left_behind()
 
     # Control frames.
 
