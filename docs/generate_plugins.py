@@ -16,6 +16,9 @@ from poptrio_radius.config import RadiusConfig, ServerConfig, TlsConfig
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from poptrio.plugins.scripts import ScriptsConfig
+from poptrio.plugins.wtmp import WtmpConfig
+
 REFERENCE = Path(__file__).resolve().parent / "reference"
 RULES_BEGIN, RULES_END = "<!-- attributes, by make docs -->\n", "<!-- end of attributes -->\n"
 BEGIN, END = "<!-- keys, by make docs -->\n", "<!-- end of keys -->\n"
@@ -32,6 +35,7 @@ PAGES: dict[str, Sequence[tuple[str, type[BaseModel]]]] = {
         ("Each of servers and accounting_servers", ServerConfig),
         ("tls of a server", TlsConfig),
     ),
+    "scripts.md": (("[plugins.scripts]", ScriptsConfig), ("[plugins.wtmp]", WtmpConfig)),
     "radius-coa.md": (("[plugins.radius.coa]", CoaConfig), ("Each of clients", CoaClientConfig)),
 }
 """The tables of each page, with the models behind them."""

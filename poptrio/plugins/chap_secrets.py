@@ -191,8 +191,8 @@ class SecretsFile:
     def _warn(self, rows: list[Row], ours: list[Row]) -> None:
         for path in self._seen:
             mode = _mode(path)
-            if mode & 0o077:
-                remedy = f"chmod 600 {path}"
+            if mode & 0o037:  # its group may read it: that of a server that does not run as root
+                remedy = f"chmod 600 {path}, or 640 where it is its group that shall read it"
                 log.warning("secrets file is open to other users", file=str(path), mode=f"{mode:04o}", remedy=remedy)
         if rows and not ours:
             servers = sorted({row.server for row in rows})[:5]

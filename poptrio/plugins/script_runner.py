@@ -96,7 +96,7 @@ class ScriptRunner:
 
     async def _run(self, script: Script) -> None:
         begun = trio.current_time()
-        told = log.bind(script=str(script.path), session=script.session)
+        known = {"script": str(script.path), "session": script.session}
         try:
             process = await trio.lowlevel.open_process(
                 [str(script.path), *script.arguments],
@@ -108,7 +108,9 @@ class ScriptRunner:
                 start_new_session=True,
             )
         except OSError as error:
-            told.warning("script failed", why=f"it cannot be run: {error.strerror or error}", output="", seconds=0.0)
+            log.warning(
+                "script failed", **known, why=f"it cannot be run: {error.strerror or error}", output="", seconds=0
+            )
             return
         output = bytearray()
         timely = False
@@ -126,10 +128,10 @@ class ScriptRunner:
         text = output.decode("utf-8", "backslashreplace").strip()
         seconds = round(trio.current_time() - begun, 3)
         if timely and process.returncode == 0:
-            told.info("script ended", output=text, seconds=seconds)
+            log.info("script ended", **known, output=text, seconds=seconds)
             return
         why = _how(process.returncode) if timely else f"it ran longer than {self._timeout:g} s and was killed"
-        told.warning("script failed", why=why, output=text, seconds=seconds)
+        log.warning("script failed", **known, why=why, output=text, seconds=seconds)
 
 
 async def _read(process: trio.Process, output: bytearray) -> None:

@@ -16,7 +16,9 @@ def section(path):
 
 
 def test_the_commands_are_those_of_the_program():
-    assert set(COMMANDS) == {f"poptrio {name}" for name in ("run", "check", "plugins", "dial", "load", "secrets init")}
+    assert set(COMMANDS) == {
+        f"poptrio {name}" for name in ("run", "check", "plugins", "dial", "load", "systemd-unit", "secrets init")
+    }
 
 
 @pytest.mark.parametrize("path", COMMANDS)

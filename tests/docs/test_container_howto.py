@@ -1,5 +1,6 @@
 """The page about containers: the capabilities that it names are enough, and are those that it names everywhere."""
 
+import json
 import re
 import subprocess
 import sys
@@ -11,7 +12,9 @@ from poptrio.testing.namespaces import Namespace, join
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "howto" / "run-in-a-container.md").read_text("utf-8")
-DOCKER = re.findall(r"--cap-add (\w+)", PAGE)
+(RUN,) = re.findall(r"^podman run (?:.*\\\n)*.*$", PAGE, re.M)
+DOCKER = re.findall(r"--cap-add (\w+)", RUN)
+CONTAINERFILE = ROOT / "poptrio" / "system" / "Containerfile"
 POPTRIO = (sys.executable, "-m", "poptrio")
 
 
@@ -23,10 +26,31 @@ def with_capabilities(names, *arguments):
 
 def test_the_capabilities_are_the_same_everywhere():
     table = re.findall(r"^\| capability `(\w+)` \|", PAGE, re.M)
-    (ambient,) = re.findall(r"^AmbientCapabilities=(.*)$", PAGE, re.M)
-    (bounding,) = re.findall(r"^CapabilityBoundingSet=(.*)$", PAGE, re.M)
+    unit = (ROOT / "poptrio" / "system" / "poptrio.service").read_text("utf-8")
+    (ambient,) = re.findall(r"^AmbientCapabilities=(.*)$", unit, re.M)
     assert DOCKER == table == [name.removeprefix("CAP_") for name in ambient.split()]
-    assert ambient == bounding
+    assert "--privileged" not in RUN
+    assert "--cap-drop ALL" in RUN
+    assert "--device /dev/net/tun" in RUN
+
+
+def instructions():
+    """The lines of the Containerfile as instruction and words."""
+    text = re.sub(r"\\\n", " ", CONTAINERFILE.read_text("utf-8"))
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split(maxsplit=1)[0], line.split(maxsplit=1)[1]) for line in lines]
+
+
+def test_the_containerfile_copies_what_there_is_and_starts_what_there_is():
+    found = instructions()
+    assert found[0][0] == "FROM"
+    for instruction, words in found:
+        if instruction == "COPY":
+            assert all((ROOT / source).exists() for source in words.split()[:-1])
+    words = dict(found)
+    command = [*json.loads(words["ENTRYPOINT"]), *json.loads(words["CMD"])]
+    assert command == ["poptrio", "run", "/etc/poptrio/config.toml"]
+    assert str(CONTAINERFILE.relative_to(ROOT)) in PAGE
 
 
 @pytest.mark.root
