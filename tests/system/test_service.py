@@ -7,6 +7,7 @@ namespace server             namespace client
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -211,6 +212,56 @@ async def test_a_socket_that_is_not_in_the_configuration_is_said(service):
             somebody.connect(str(service.socket))
             assert await server.ended() == 2
     assert "is for 192.0.2.1:1724, which is not in the list (192.0.2.1:1723)" in server.log.read_text()
+
+
+HARDENED = """
+import ctypes, sys
+PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
+if ctypes.CDLL(None).prctl(PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN, 0, 0, 0) != 0:
+    print("this kernel cannot refuse executable memory", file=sys.stderr)
+from poptrio.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(
+    not (shutil.which("strace") and shutil.which("systemd-analyze")),
+    reason="needs strace and systemd-analyze (Debian: strace, systemd)",
+)
+async def test_the_filter_of_the_unit_lets_pass_all_system_calls_that_there_are(service):
+    trace = service.folder / "trace"
+    follow = ["strace", "--follow-forks", "--quiet=all", "--output", str(trace)]
+    with trio.fail_after(PATIENCE):
+        server = service.start(*follow, *PYTHON, "-c", HARDENED, "run", str(service.configure()))
+        await server.says("listening")
+        assert "all steps passed" in await service.dial()
+        with Client(service.socket) as client:
+            await trio.to_thread.run_sync(client.get, "/v1/stats")
+        for process in server.processes()[1:]:
+            os.kill(process, signal.SIGTERM)
+        assert await server.ended() == 0
+    made = set(re.findall(r"^\d+ +(?:<\.\.\. )?([a-z]\w*)(?:\(| resumed)", trace.read_text(errors="replace"), re.M))
+    assert {"setsockopt", "ioctl", "sendto", "epoll_wait"} <= made
+    assert made - filtered_in() == set()
+
+
+def filtered_in() -> set[str]:
+    """The system calls that SystemCallFilter of the unit allows; @default is always among them."""
+    listed = subprocess.check_output(["systemd-analyze", "syscall-filter"], text=True, stderr=subprocess.DEVNULL)
+    groups: dict[str, list[str]] = {}
+    for block in listed.split("\n\n"):
+        name, *calls = [line.strip() for line in block.strip().splitlines() if not line.strip().startswith("#")] or [""]
+        groups[name] = calls
+
+    def members(name: str) -> set[str]:
+        return set().union(*map(members, groups[name])) if name.startswith("@") else {name}
+
+    unit = (Path(__file__).parents[2] / "poptrio" / "system" / "poptrio.service").read_text()
+    allowed = members("@default")
+    for value in re.findall(r"^SystemCallFilter=(.*)$", unit, re.M):
+        named = set().union(*map(members, value.removeprefix("~").split()))
+        allowed = allowed - named if value.startswith("~") else allowed | named
+    return allowed | members("@default")
 
 
 def status_of(process: int) -> dict[str, str]:
