@@ -133,6 +133,14 @@ pool = [
             'c.toml:2: management.listen: "127.0.0.1" has no TCP port from 1 to 65535 after the colon',
         ),
         (
+            '[server]\ngroup = "vpn"',
+            "c.toml:2: server.group: it counts only along with server.user; set that, too",
+        ),
+        (
+            '[server]\nuser = "-x y"',
+            'c.toml:2: server.user: "-x y" can be neither the name nor the number of a user or group',
+        ),
+        (
             '[server]\ndatapath = "dpdk"',
             'c.toml:2: server.datapath: "dpdk" is none of "userspace", "kernel" or "auto"',
         ),

@@ -44,6 +44,7 @@ def _findings(config: Config, machine: Machine) -> Iterator[Finding]:
     for sentence in config.insecure_settings():
         yield Finding.warning("security", sentence.removesuffix("."), remedy)
     yield from plugins(config)
+    yield from checks.account(config, machine)
     yield from checks.capabilities(machine, config)
     yield from checks.descriptors(config, hard_limit())
     yield from checks.datapath(config)
@@ -62,7 +63,7 @@ def _findings(config: Config, machine: Machine) -> Iterator[Finding]:
 
 def plugins(config: Config) -> Iterator[Finding]:
     """Whether every plugin loads and starts with its table; they are started and stopped for it."""
-    remedy = "Correct it, or take the plugin out of authentication.plugins and addresses.plugins"
+    remedy = "Correct it, or take the plugin out of the lists of plugins"
     try:
         hooks = load_hooks(config)
         trio.run(_start_and_stop, hooks, config)

@@ -64,6 +64,16 @@ class Account:
         """Whether this process is that user already."""
         return os.getresuid() == (self.uid,) * 3 and os.getresgid() == (self.gid,) * 3
 
+    def may_read_and_write(self, status: os.stat_result) -> bool:
+        """Whether a file's mode lets it, with no capability to pass over that."""
+        if self.uid == status.st_uid:
+            wanted = 0o600
+        elif status.st_gid in (self.gid, *self.groups):
+            wanted = 0o060
+        else:
+            wanted = 0o006
+        return status.st_mode & wanted == wanted
+
 
 def become(account: Account) -> None:
     """Be ``account`` from now on, with `KEPT` and nothing else.

@@ -63,6 +63,11 @@ def main_process_is(process: int) -> None:
     notify(f"MAINPID={process}")
 
 
+def environment_of_successor(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What a process is started with that will be watched in our place: nothing of it is for us alone."""
+    return {name: value for name, value in environment.items() if name != "WATCHDOG_PID"}
+
+
 def is_told(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether there is a service manager that wants to hear of us."""
     return bool(environment.get("NOTIFY_SOCKET"))

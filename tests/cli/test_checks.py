@@ -254,3 +254,25 @@ def test_connection_tracking_without_its_helper_is_a_warning(root: FakeRoot):
     assert "protocol 47" in finding.remedy
     root.file("sys/module/nf_conntrack_pptp/refcnt", "0\n")
     assert only(checks.helpers(root.machine)).level is Level.OK
+
+
+@pytest.mark.parametrize(
+    ("server", "mode", "level", "says"),
+    [
+        ('user = "nobody"', 0o666, Level.OK, "may open /dev/net/tun"),
+        ('user = "nobody"', 0o600, Level.FAULT, "nobody, whom the server becomes, may not open /dev/net/tun"),
+        ('user = "poptrio-nobody"', 0o666, Level.FAULT, 'there is no user "poptrio-nobody"'),
+        ('user = "nobody"\ngroup = "poptrio-nobody"', 0o666, Level.FAULT, 'there is no group "poptrio-nobody"'),
+    ],
+)
+def test_the_user_exists_and_may_open_the_tun(root, server, mode, level, says):
+    root.file("dev/net/tun")
+    (root.root / "dev/net/tun").chmod(mode)
+    finding = only(checks.account(Config.parse(f"[server]\n{server}"), root.machine))
+    assert (finding.subject, finding.level) == ("user", level)
+    assert says in finding.sentence
+    assert bool(finding.remedy) == (level is Level.FAULT)
+
+
+def test_who_stays_who_he_is_needs_no_user(root):
+    assert list(checks.account(DEFAULT, root.machine)) == []

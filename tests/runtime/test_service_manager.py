@@ -75,6 +75,12 @@ def test_who_is_watched_and_how_closely(environment, seconds):
     assert watchdog_interval(environment) == seconds
 
 
+def test_a_successor_is_watched_too():
+    ours = {"WATCHDOG_USEC": "30000000", "WATCHDOG_PID": "1", "HOME": "/"}
+    theirs = service_manager.environment_of_successor(ours)
+    assert (watchdog_interval(theirs), theirs["HOME"]) == (30.0, "/")
+
+
 async def test_signs_of_life_come_twice_as_often_as_wanted_and_the_status_when_it_changes(
     manager, monkeypatch, autojump_clock
 ):

@@ -185,7 +185,7 @@ async def test_both_workers_take_calls_and_all_is_given_back(network):
         await server.backend.heard("stop", 40)
         assert all(record.cause.label == "client-hung-up" for record in server.backend.of("stop"))
         assert all(record.interface == f"poptrio{record.call.call_id % 2}" for record in server.backend.records)
-        assert {record.mtu for record in server.backend.records} == {1400}
+        assert {record.mtu for record in server.backend.records} == {1396}
         assert sum(record.traffic.packets_in for record in server.backend.of("stop")) == result["packets"]["sent"]
         await until(lambda: not list(server.backend.sessions))  # a call gives its place back after its last record
         assert server.parent.call_count == 0

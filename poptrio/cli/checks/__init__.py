@@ -3,6 +3,7 @@
 Each check is a function from a `Machine` and the configuration to `Finding` values, and changes nothing.
 """
 
+from poptrio.cli.checks.account import account
 from poptrio.cli.checks.datapath import datapath
 from poptrio.cli.checks.finding import Finding, Level
 from poptrio.cli.checks.machine import Machine
@@ -14,6 +15,7 @@ __all__ = [
     "Finding",
     "Level",
     "Machine",
+    "account",
     "capabilities",
     "datapath",
     "descriptors",
