@@ -65,7 +65,8 @@ async def poptrio_allocate_address(call: CallInfo, user: Accept) -> AddressLease
 async def poptrio_account(record: AccountingRecord) -> None:
     """Take note of a call's start, its traffic so far, or its end.
 
-    Every plugin is called, all at the same time, each with a deadline of its own. Exceptions and late answers are
+    Every plugin is called, whichever list names it, all at the same time, each with a deadline of its own; one that is
+    asked nothing belongs into ``[accounting] plugins``. Exceptions and late answers are
     logged and change nothing. A call that ends while its Start or an interim record waits cancels the hook: note down
     what must not be lost before you wait for anything.
     """

@@ -166,6 +166,8 @@ def obstacle(path: Path) -> str | None:
         return "is no file"
     if not os.access(path, os.X_OK):
         return f"may not be run; chmod +x {path}"
+    if status.st_uid not in (0, os.geteuid()):
+        return f"belongs to another user, who could make it do whatever he likes; chown root {path}"
     if status.st_mode & 0o022:
         return f"can be changed by other users, who could run whatever they like; chmod go-w {path}"
     return None

@@ -55,7 +55,7 @@ def test_the_containerfile_copies_what_there_is_and_starts_what_there_is():
 
 @pytest.mark.root
 def test_they_are_enough_for_a_call(tmp_path):
-    (tmp_path / "config.toml").write_text("")
+    (tmp_path / "config.toml").write_text('[management]\nsocket = "api"\n')
     (tmp_path / "chap-secrets").write_text("alice * secret *\n")
     (tmp_path / "chap-secrets").chmod(0o600)
     config = str(tmp_path / "config.toml")

@@ -203,6 +203,14 @@ async def test_what_cannot_be_run_keeps_the_server_from_starting(script, tmp_pat
     assert why.format(folder=tmp_path) in str(caught.value)
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+async def test_a_program_of_somebody_else_keeps_the_server_from_starting(script, tmp_path):
+    os.chown(script("#!/bin/sh\n", "theirs"), 65534, 65534)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        async with running(tmp_path, up="theirs"):
+            pass
+
+
 async def run_one(path, seconds=PATIENCE):
     """What the log says of one script that may run so long."""
     runner = ScriptRunner(concurrency=1, queue=10, timeout=seconds)

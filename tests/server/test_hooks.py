@@ -654,3 +654,10 @@ async def test_a_fault_that_a_lifespan_raises_inside_of_a_nursery_is_reported_as
         async with hooks.lifespan({}, SERVER):
             pass
     assert str(caught.value) == "plugins.p.spool: the disk is gone"
+
+
+def test_a_plugin_that_is_only_told_must_want_to_be():
+    with pytest.raises(ConfigError, match=r"accounting\.plugins: none of these plugins has the hook poptrio_account"):
+        Hooks.load([], [], ["ip-pool"])
+    (plugin,) = Hooks.load([], [], ["scripts"]).table()
+    assert (plugin.name, plugin.distribution) == ("scripts", "poptrio")
