@@ -111,7 +111,7 @@ class Scripts:
             return
         assert self._server is not None
         assert self._runner is not None
-        ipparam = self._settings.ipparam or str(record.call.peer)
+        ipparam = _plain(self._settings.ipparam) or str(record.call.peer)
         ends = (str(self._server.address), str(record.address))
         arguments = (record.interface, NO_TTY, NO_SPEED, *ends, ipparam)
         self._runner.start(Script(path, arguments, environment(record, self._server), record.call.session_id))
