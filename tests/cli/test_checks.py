@@ -154,6 +154,14 @@ def test_a_running_poptrio_is_no_fault(root: FakeRoot):
     assert "held by poptrio (process 12)" in finding.sentence
 
 
+def test_a_port_that_systemd_opened_may_be_for_us(root: FakeRoot):
+    root.sockets("tcp", ("00000000:06BB", "0A", 77))
+    root.process(1, "systemd", "/lib/systemd/systemd", 77)
+    finding = only(checks.ports(root.machine, DEFAULT))
+    assert finding.level is Level.WARNING
+    assert "poptrio.socket" in finding.remedy
+
+
 def test_other_readers_of_gre_are_named(root: FakeRoot):
     root.sockets("raw", ("00000000:0001", "07", 78), ("00000000:002F", "07", 77))
     root.process(11, "ping", "ping", 78)

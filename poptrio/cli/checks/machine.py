@@ -33,6 +33,11 @@ class Process:
     name: str
     is_poptrio: bool
 
+    @property
+    def is_service_manager(self) -> bool:
+        """Whether it may have opened the socket for us."""
+        return self.pid == 1 and self.name == "systemd"
+
     def __str__(self) -> str:
         return f"{'poptrio' if self.is_poptrio else self.name} (process {self.pid})"
 

@@ -32,6 +32,8 @@ def ports(machine: Machine, config: Config) -> Iterator[Finding]:
         held = f"TCP {listen} is held by {process or 'a process that only root can see'}"
         if process is not None and process.is_poptrio:
             yield Finding.warning("port", held, "Nothing, if that is the server you mean; a second one cannot start")
+        elif process is not None and process.is_service_manager:
+            yield Finding.warning("port", held, "Nothing, if that is poptrio.socket: systemd hands the port over")
         else:
             yield Finding.fault("port", held, "Stop it, or set server.listen to another address or port")
 
