@@ -121,11 +121,15 @@ def _tls(config: Config) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     certificate, key = config.folder / management.certificate, config.folder / management.key
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ssl.SSLError) as error:
         why = f"{certificate} with {key} cannot be used: {error.strerror or error}"
         raise ConfigError(ConfigFault("management.certificate", why)) from error
     return context
+
+
+def _no_passphrase() -> str:
+    raise ssl.SSLError("the key has a passphrase, and nobody is there to type it")
 
 
 def _token(path: Path) -> bytes:

@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from poptrio.config import Config
+from poptrio.datapath.memory import Link
 from poptrio.management.doors import open_doors
 from poptrio.management.serving import manage
 from poptrio.testing.server import MemoryServer, memory_server
@@ -41,11 +42,11 @@ def api(tmp_path: Path):
     """Opens a server with its API: ``async with api(config, plugins) as server``."""
 
     @asynccontextmanager
-    async def opened(config: str = "", plugins: object = ()) -> AsyncIterator[Api]:
+    async def opened(config: str = "", plugins: object = (), link: Link | None = None) -> AsyncIterator[Api]:
         socket = tmp_path / "poptrio.sock"
         doors_config = Config.parse(f'[management]\nsocket = "{socket}"')
         with open_doors(doors_config) as doors:
-            async with memory_server(config, plugins) as memory, trio.open_nursery() as nursery:
+            async with memory_server(config, plugins, link=link) as memory, trio.open_nursery() as nursery:
                 await nursery.start(manage, memory.server, doors)
                 transport = httpx.AsyncHTTPTransport(uds=str(socket))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
