@@ -5,6 +5,7 @@ import grp
 import os
 import socket
 import ssl
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -138,6 +139,8 @@ def _token(path: Path) -> bytes:
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror}"
         raise ConfigError(ConfigFault("management.token_file", why)) from error
+    if path.stat().st_mode & stat.S_IRWXO:
+        raise ConfigError(ConfigFault("management.token_file", f"everybody may read {path}: chmod 640 it"))
     if len(token) < SHORTEST_TOKEN:
         why = f"the token in {path} is shorter than {SHORTEST_TOKEN} octets; `openssl rand -hex 32` makes a good one"
         raise ConfigError(ConfigFault("management.token_file", why))

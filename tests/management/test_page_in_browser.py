@@ -32,6 +32,7 @@ WHY_NOT = next(
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 QUICK_TO_FAIL = "[ppp]\nrestart_interval = 0.1\nmax_configure = 2\n"
+TOKEN = "a token of the tests, long enough"
 EVIL = "<img src=x onerror=alert(1)>"
 
 
@@ -54,6 +55,7 @@ def driver():
     options.binary_location = shutil.which("chromium")
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-proxy-server"):
         options.add_argument(argument)
+    options.accept_insecure_certs = True
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     service = webdriver.ChromeService(shutil.which("chromedriver"))
     browser = webdriver.Chrome(options, service)
@@ -171,10 +173,18 @@ async def scenery(server, calls):
         await trio.sleep(0.5)
 
 
+async def heard(server):
+    """Wait until somebody listens to events."""
+    with trio.fail_after(5):
+        while not server.memory.authority.journal.heard:  # noqa: ASYNC110
+            await trio.sleep(0.05)
+
+
 async def test_a_call_that_comes_up_is_shown_and_kicked(page):
     async with page() as (shown, server):
         await shown.load()
         await shown.until("document.getElementById('calls-note').innerText === 'Nobody is on.'")
+        await heard(server)
         call = await server.memory.dial()
         row = await shown.until("document.querySelector('#calls-body tr')?.innerText")
         assert all(text in row for text in ("alice", "up", str(CLIENT_ADDRESS), str(call.address)))
@@ -271,7 +281,8 @@ async def test_it_fits_a_phone_and_a_desk(page):
         small = await shown.js(
             "return [...document.querySelectorAll('button, input:not([type=checkbox]), select, .check')]"
             ".filter((one) => one.checkVisibility({visibilityProperty: true}))"
-            ".map((one) => [one.innerText || one.id, one.getBoundingClientRect().height]).filter(([, size]) => size < 44)"
+            ".map((one) => [one.innerText || one.id, one.getBoundingClientRect().height])"
+            ".filter(([, size]) => size < 44)"
         )
         assert small == []
         await shown.js("document.querySelector('#calls-body .link').click()")
@@ -344,3 +355,27 @@ async def test_it_says_when_the_server_is_away_and_comes_back(page):
         assert "does not answer" in await shown.js("return document.getElementById('away').innerText")
         await shown.js("fetch = realFetch; document.getElementById('again').click()")
         await shown.until("document.getElementById('away').hidden")
+
+
+async def test_it_asks_for_the_token_where_one_is_needed(driver, api, tls):
+    async with api(management=tls) as server:
+        shown = Page(driver, f"https://localhost:{server.port}")
+        await shown.load()
+        await shown.until("document.getElementById('token').open")
+        await shown.press("a wrong one", "\ue007")
+        await shown.until("document.getElementById('token-error').innerText === 'the token is wrong'")
+        await shown.press(TOKEN, "\ue007")
+        await shown.until("document.getElementById('calls-note').innerText === 'Nobody is on.'")
+        assert await shown.js("return [localStorage.length, document.cookie, location.href]") == [
+            0,
+            "",
+            shown.origin + "/",
+        ]
+        call = await server.memory.dial()
+        await shown.until("document.querySelector('#events .call-up')")
+        await shown.until("document.querySelector('#calls-body .danger')")
+        await shown.js("document.querySelector('#calls-body .danger').click()")
+        await shown.press("over TLS", "\ue007")
+        with trio.fail_after(3):
+            await call.over.wait()
+        await trio.to_thread.run_sync(driver.get, "about:blank")

@@ -18,6 +18,8 @@ const calls = new Calls(() => wake(), tell);
 let failed = 0; // questions in a row without an answer
 let seldomAt = -Infinity;
 let wake = () => {};
+let listening = false;
+let resume = listenForEver; // to events: begins with the first answer, and again after trouble
 let hushed;
 let paths; // what the server can be asked
 
@@ -53,10 +55,12 @@ async function lookForEver() {
     let pause = INTERVAL;
     try {
       await look();
+      if (failed || !listening) resume();
       failed = 0;
       $("away").hidden = true;
     } catch (error) {
       if (error instanceof Refused && error.status === 401) {
+        failed ||= 1;
         await askForToken(error.sentence);
         continue;
       }
@@ -71,6 +75,7 @@ async function lookForEver() {
 }
 
 async function listenForEver() {
+  listening = true;
   for (;;) {
     await visible();
     const leaving = new AbortController();
@@ -86,7 +91,8 @@ async function listenForEver() {
     } finally {
       document.removeEventListener("visibilitychange", leave);
     }
-    await new Promise((done) => setTimeout(done, failed || $("token").open ? LONGEST_INTERVAL / 6 : INTERVAL));
+    const pause = failed ? LONGEST_INTERVAL : INTERVAL;
+    await Promise.race([new Promise((done) => setTimeout(done, pause)), new Promise((done) => (resume = done))]);
   }
 }
 
@@ -136,4 +142,3 @@ function tell(text) {
 
 $("again").addEventListener("click", () => wake());
 lookForEver();
-listenForEver();
