@@ -1,6 +1,6 @@
 // What stands beside the calls: the server as a whole, failures, pools, plugins, and what happens.
 
-import { $, clock, count, duration, make, rate, reason, reconcile, say, who } from "./view.js";
+import { $, clock, coded, count, duration, make, rate, reason, reconcile, say, who } from "./view.js";
 
 const MOST_EVENTS = 100;
 
@@ -70,7 +70,7 @@ function makeFailure({ one }) {
       one.cause ? make("code", {}, one.cause) : null,
     ),
     make("p", { class: "why" }, reason(one)),
-    one.remedy ? make("p", { class: "remedy" }, make("strong", {}, "What to do: "), one.remedy) : null,
+    one.remedy ? make("p", { class: "remedy" }, make("strong", {}, "What to do: "), coded(one.remedy)) : null,
     numbers ? make("p", { class: "note" }, `Windows may show error ${numbers}.`) : null,
   );
 }

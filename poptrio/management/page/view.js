@@ -96,3 +96,8 @@ export function who(one) {
 export function reason(event) {
   return event.why.replace(/ \(Windows shows error [^)]*\)$/, "");
 }
+
+// Text with `code` in it as nodes.
+export function coded(text) {
+  return text.split("`").map((part, which) => (which % 2 ? make("code", {}, part) : part));
+}
