@@ -18,10 +18,11 @@ class Management(Section):
     """Addresses, as "address:port", on which the API is served over TCP too, with TLS and a token only."""
 
     token_file: str = "token"
-    """File with the token that whoever asks over TCP must send, relative to the configuration file."""
+    """File with the token that whoever asks over TCP must send, relative to the configuration file: 16 octets at least,
+    and not readable by everybody."""
 
     certificate: str = "certificate.pem"
     """File with the certificate of the API over TCP, and those that it is signed with."""
 
     key: str = "key.pem"
-    """File with the private key to it."""
+    """File with the private key to it, without a passphrase."""

@@ -3,32 +3,43 @@
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
+from functools import cache
 from typing import Any
 
 import structlog
+import trio
 from pydantic import BaseModel, ValidationError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from poptrio.management.endpoint import ApiError, Asked, Endpoint, Manager, Stream, Text
 from poptrio.management.endpoints import ENDPOINTS
 from poptrio.management.openapi import description
+from poptrio.management.page_files import page_routes
 
 LARGEST_BODY = 64 * 1024
 """Octets of what may be asked in one body."""
+
+BODY_TIMEOUT = 10.0
+"""Seconds in which the whole of it must come."""
+
+LONGEST_SENTENCE = 1000
+"""Characters of the sentence about what is wrong; what the client sent itself may be long."""
 
 log = structlog.get_logger("poptrio.management")
 
 
 def application(manager: Manager) -> ASGIApp:
-    """The API of the server that ``manager`` has."""
+    """The API of the server that ``manager`` has, and the page."""
     routes = [Route(endpoint.path, _view(manager, endpoint), methods=[endpoint.method]) for endpoint in ENDPOINTS]
-    routes.append(Route("/openapi.json", _openapi, methods=["GET"]))
-    return Starlette(routes=routes, exception_handlers={HTTPException: _not_routed, ApiError: _api_error})
+    routes += [Route("/openapi.json", _openapi, methods=["GET"]), *page_routes()]
+    app = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed, ApiError: _api_error})
+    app.router.redirect_slashes = False  # there is one path to each thing
+    return app
 
 
 def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -79,11 +90,14 @@ async def _ask(endpoint: Endpoint, request: Request) -> BaseModel:
 async def _body(request: Request) -> bytes:
     body = bytearray()
     try:
-        async with aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > LARGEST_BODY:
-                    raise ApiError(413, f"the body has more than {LARGEST_BODY} octets", "ask for less at a time")
+        with trio.fail_after(BODY_TIMEOUT):
+            async with aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > LARGEST_BODY:
+                        raise ApiError(413, f"the body has more than {LARGEST_BODY} octets", "ask for less at a time")
+    except trio.TooSlowError:
+        raise ApiError(408, f"the body has not come in {BODY_TIMEOUT:.0f} s") from None
     except ClientDisconnect:
         raise ApiError(400, "the request is not complete") from None
     if body and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
@@ -105,38 +119,59 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 class _StreamResponse(Response):
-    """Sends chunks as they come; ends its source with itself."""
+    """Sends chunks as they come, until the client goes; ends its source with itself."""
 
     def __init__(self, stream: Stream) -> None:
-        super().__init__(media_type=stream.media_type, headers={"cache-control": "no-store"})
+        super().__init__(media_type=stream.media_type)
         self._stream = stream
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with aclosing(_closable(self._stream.chunks)) as chunks:
-            async for chunk in chunks:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            if scope["method"] != "HEAD":
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)
+                    await self._send_chunks(chunks, send)
+                    nursery.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    @staticmethod
+    async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
+        async for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+
+
+async def _until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()
 
 
 def _closable(chunks: AsyncIterator[bytes]) -> Any:
     return chunks
 
 
+@cache
+def _openapi_text() -> bytes:
+    return json.dumps(description(ENDPOINTS)).encode()
+
+
 async def _openapi(request: Request) -> Response:
-    return Response(json.dumps(description(ENDPOINTS)), media_type="application/json")
+    return Response(_openapi_text(), media_type="application/json")
 
 
 def refusal(status: int, sentence: str, remedy: str = "", headers: dict[str, str] | None = None) -> Response:
     """The answer that something is wrong."""
-    return JSONResponse({"error": sentence, "remedy": remedy}, status, headers)
+    if len(sentence) > LONGEST_SENTENCE:
+        sentence = sentence[:LONGEST_SENTENCE] + "…"
+    text = json.dumps({"error": sentence, "remedy": remedy})  # ASCII: what was sent may be no Unicode
+    return Response(text, status, headers, media_type="application/json")
 
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    headers = {"connection": "close"} if error.status == 413 else None  # the rest of the body is not read
-    return refusal(error.status, error.sentence, error.remedy, headers)
+    return refusal(error.status, error.sentence, error.remedy)
 
 
 async def _not_routed(request: Request, error: Exception) -> Response:

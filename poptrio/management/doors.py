@@ -5,6 +5,7 @@ import grp
 import os
 import socket
 import ssl
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -138,11 +139,15 @@ def _tls(config: Config) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     certificate, key = config.folder / management.certificate, config.folder / management.key
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ssl.SSLError) as error:
         why = f"{certificate} with {key} cannot be used: {error.strerror or error}"
         raise ConfigError(ConfigFault("management.certificate", why)) from error
     return context
+
+
+def _no_passphrase() -> str:
+    raise ssl.SSLError("the key has a passphrase, and nobody is there to type it")
 
 
 def _token(path: Path) -> bytes:
@@ -151,6 +156,8 @@ def _token(path: Path) -> bytes:
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror}"
         raise ConfigError(ConfigFault("management.token_file", why)) from error
+    if path.stat().st_mode & stat.S_IRWXO:
+        raise ConfigError(ConfigFault("management.token_file", f"everybody may read {path}: chmod 640 it"))
     if len(token) < SHORTEST_TOKEN:
         why = f"the token in {path} is shorter than {SHORTEST_TOKEN} octets; `openssl rand -hex 32` makes a good one"
         raise ConfigError(ConfigFault("management.token_file", why))

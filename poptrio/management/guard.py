@@ -3,56 +3,101 @@
 import hmac
 from collections.abc import Mapping
 
-from starlette.datastructures import Headers
-from starlette.types import ASGIApp, Receive, Scope, Send
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poptrio.management.app import refusal
+from poptrio.management.page_files import PAGE_PATHS
 
-LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", "poptrio", ""})
+LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", ""})
 """Host names by which the Unix socket may be asked; any other is that of a page which has its name point here."""
 
-OPEN_PATHS = frozenset({"/"})
-"""What needs no token: the page, which asks for it."""
+OPEN_PATHS = PAGE_PATHS
+"""What needs no token: the files of the page, which asks for it. They are the same for everybody."""
+
+HEADERS = {
+    "cache-control": "no-store",
+    "cross-origin-resource-policy": "same-origin",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+}
+"""Of every answer that does not say otherwise."""
+
+log = structlog.get_logger("poptrio.management")
 
 
 class Guard:
-    """Lets through to ``app`` what may be asked; ``token`` is None on the Unix socket, ``by`` who is connected."""
+    """Lets through to ``app`` what may be asked; ``token`` is None on the Unix socket, ``by`` who is connected.
+
+    One for each connection; ``trusted`` says whether its last request had the right to be answered.
+    """
 
     def __init__(self, app: ASGIApp, token: bytes | None, by: str) -> None:
         self._app = app
         self._token = token
         self._by = by
+        self._warned = False
+        self.trusted = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
-        if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1000})
-            return
-        headers = Headers(scope=scope)
-        why = self._why_not(scope, headers)
-        if why is None:
-            await self._app({**scope, "poptrio.by": self._by}, receive, send)
-            return
-        await why(scope, receive, send)
 
-    def _why_not(self, scope: Scope, headers: Mapping[str, str]) -> ASGIApp | None:
-        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        refused = self._why_not(scope, Headers(scope=scope))
+        self.trusted = refused is None and (self._token is None or scope["path"] not in OPEN_PATHS)
+        await (refused or self._app)({**scope, "poptrio.by": self._by}, receive, sending)
+
+    def _why_not(self, scope: Scope, headers: Headers) -> ASGIApp | None:
+        if scope["http_version"] not in ("1.0", "1.1"):
+            return refusal(505, "this is HTTP/1.1", headers={"connection": "close"})
+        if "content-length" in headers and "transfer-encoding" in headers:  # RFC 9112 §6.1: smells of smuggling
+            return refusal(400, "a body has either a length or chunks", headers={"connection": "close"})
+        if _is_foreign(scope, headers):
             return refusal(403, "a page of another origin may not ask")
-        host = headers.get("host", "")
         if self._token is None:
-            name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
-            if name.lower() not in LOCAL_HOSTS:
+            host = headers.get("host", "")
+            if _name(host) not in LOCAL_HOSTS:
                 return refusal(403, f"this is not {host[:100]}", "ask for localhost")
             return None
         if scope["path"] in OPEN_PATHS:
             return None
+        return self._without_token(headers, self._token)
+
+    def _without_token(self, headers: Headers, token: bytes) -> ASGIApp | None:
         kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), self._token):
+        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token):
             return None
+        if kind and not self._warned:
+            self._warned = True
+            log.warning("management token refused", by=self._by.partition(" ")[0])
         return refusal(
             401,
             "the token is wrong" if kind else "a token is needed",
             "send the content of management.token_file as Authorization: Bearer",
             {"www-authenticate": "Bearer"},
         )
+
+
+def _is_foreign(scope: Scope, headers: Mapping[str, str]) -> bool:
+    """Whether a page of another origin asks. Browsers say so in one of two ways; other clients in none.
+
+    Following a link to the page is no asking: what comes is the page, which the other one cannot read or frame.
+    """
+    if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+        link = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+        return not (link and scope["method"] == "GET" and scope["path"] == "/")
+    origin = headers.get("origin")
+    return origin is not None and origin.partition("://")[2].lower() != headers.get("host", "null").lower()
+
+
+def _name(host: str) -> str:
+    """The name in a Host header, without the port."""
+    name = host.rpartition(":")[0] if ":" in host and not host.endswith("]") else host
+    return name.lower()

@@ -15,6 +15,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
     ("generator", "function", "page"),
     [
         ("generate_cli.py", "reference_page", "reference/cli.md"),
+        ("generate_api.py", "reference_page", "reference/api.md"),
         ("generate_causes.py", "reference_page", "reference/causes.md"),
         ("generate_automaton.py", "page", "explanation/automaton.md"),
     ],

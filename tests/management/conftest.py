@@ -1,5 +1,7 @@
 """A server in memory whose API is served on a real Unix socket."""
 
+import socket
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,18 +11,22 @@ import pytest
 import trio
 
 from poptrio.config import Config
+from poptrio.datapath.memory import Link
 from poptrio.management.doors import open_doors
 from poptrio.management.serving import manage
 from poptrio.testing.server import MemoryServer, memory_server
 
+TOKEN = "a token of the tests, long enough"
+
 
 class Api:
-    """The API of ``memory``, asked over its socket."""
+    """The API of ``memory``, asked over its socket; ``port`` is that of TCP on loopback, or 0."""
 
-    def __init__(self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path) -> None:
+    def __init__(self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path, port: int) -> None:
         self.memory = memory
         self.client = client
         self.socket = socket
+        self.port = port
 
     async def get(self, path: str, status: int = 200, **query: object) -> dict:
         """What a GET says."""
@@ -37,19 +43,41 @@ class Api:
 
 
 @pytest.fixture
+def tls(tmp_path: Path) -> str:
+    """The rest of ``[management]`` for TCP, with a certificate for localhost; the files are made."""
+    (tmp_path / "token").write_text(TOKEN + "\n")
+    (tmp_path / "token").chmod(0o600)
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "key.pem"]
+    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    certificate = ["-out", tmp_path / "certificate.pem", "-days", "2"]
+    subprocess.run(["openssl", "req", "-x509", *key, *name, *certificate], check=True, capture_output=True)
+    return f'listen = ["127.0.0.1:{free_port()}"]'
+
+
+def free_port() -> int:
+    """A TCP port on which nobody listens just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
 def api(tmp_path: Path):
     """Opens a server with its API: ``async with api(config, plugins) as server``."""
 
     @asynccontextmanager
-    async def opened(config: str = "", plugins: object = ()) -> AsyncIterator[Api]:
-        socket = tmp_path / "poptrio.sock"
-        doors_config = Config.parse(f'[management]\nsocket = "{socket}"')
+    async def opened(
+        config: str = "", plugins: object = (), link: Link | None = None, management: str = ""
+    ) -> AsyncIterator[Api]:
+        path = tmp_path / "poptrio.sock"
+        doors_config = Config.parse(f'[management]\nsocket = "{path}"\n{management}', folder=tmp_path)
         with open_doors(doors_config) as doors:
-            async with memory_server(config, plugins) as memory, trio.open_nursery() as nursery:
+            port = doors[1].listener.getsockname()[1] if len(doors) > 1 else 0
+            async with memory_server(config, plugins, link=link) as memory, trio.open_nursery() as nursery:
                 await nursery.start(manage, memory.server, doors)
-                transport = httpx.AsyncHTTPTransport(uds=str(socket))
+                transport = httpx.AsyncHTTPTransport(uds=str(path))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
-                    yield Api(memory, client, socket)
+                    yield Api(memory, client, path, port)
                 nursery.cancel_scope.cancel()
 
     return opened
