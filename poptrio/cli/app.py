@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from poptrio import __version__
-from poptrio.cli import check, dial, happenings, kick, load, plugins, run, secrets, sessions, shutdown, stats
+from poptrio.cli import check, dial, happenings, kick, load, plugins, run, secrets, sessions, shutdown, stats, top
 
 app = typer.Typer(
     name="poptrio",
@@ -23,6 +23,7 @@ app.command()(sessions.sessions)
 app.command("show")(sessions.show_call)
 app.command()(kick.kick)
 app.command()(stats.stats)
+app.command()(top.top)
 app.command()(happenings.failures)
 app.command()(happenings.events)
 app.command()(shutdown.shutdown)

@@ -10,17 +10,19 @@ import trio
 
 from poptrio.config import Config
 from poptrio.management.doors import open_doors
+from poptrio.management.http_server import Door
 from poptrio.management.serving import manage
 from poptrio.testing.server import MemoryServer, memory_server
 
 
 class Api:
-    """The API of ``memory``, asked over its socket."""
+    """The API of ``memory``, asked over its socket; cancel ``served`` to serve it no more."""
 
-    def __init__(self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path) -> None:
+    def __init__(self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path, served: trio.CancelScope) -> None:
         self.memory = memory
         self.client = client
         self.socket = socket
+        self.served = served
 
     async def get(self, path: str, status: int = 200, **query: object) -> dict:
         """What a GET says."""
@@ -46,10 +48,16 @@ def api(tmp_path: Path):
         doors_config = Config.parse(f'[management]\nsocket = "{socket}"')
         with open_doors(doors_config) as doors:
             async with memory_server(config, plugins) as memory, trio.open_nursery() as nursery:
-                await nursery.start(manage, memory.server, doors)
+                served = trio.CancelScope()
+                await nursery.start(_serve, memory, doors, served)
                 transport = httpx.AsyncHTTPTransport(uds=str(socket))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
-                    yield Api(memory, client, socket)
+                    yield Api(memory, client, socket, served)
                 nursery.cancel_scope.cancel()
 
     return opened
+
+
+async def _serve(memory: MemoryServer, doors: list[Door], served: trio.CancelScope, *, task_status) -> None:
+    with served:
+        await manage(memory.server, doors, task_status=task_status)
