@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 
-DEFAULT_SOCKET = Path("/run/poptrio.sock")
 TIMEOUT = 30.0
 """Seconds for an answer; streams may be silent longer, but not longer than the server's comments in them."""
 
