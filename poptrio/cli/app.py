@@ -5,13 +5,12 @@ from typing import Annotated
 import typer
 
 from poptrio import __version__
-from poptrio.cli import check, dial, load, plugins, run, secrets, systemd
+from poptrio.cli import check, dial, happenings, kick, load, plugins, run, secrets, sessions, shutdown, stats, systemd
 
 app = typer.Typer(
     name="poptrio",
     help="A PPTP server (RFC 2637) in one program. PPTP is for compatibility only: MS-CHAPv2 and RC4 are broken.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,  # they print local variables, among which secrets may be
 )
 app.command()(run.run)
@@ -21,6 +20,13 @@ app.command()(dial.dial)
 app.command()(load.load)
 app.command()(systemd.systemd_unit)
 app.add_typer(secrets.app)
+app.command()(sessions.sessions)
+app.command("show")(sessions.show_call)
+app.command()(kick.kick)
+app.command()(stats.stats)
+app.command()(happenings.failures)
+app.command()(happenings.events)
+app.command()(shutdown.shutdown)
 
 
 def _print_version(wanted: bool) -> None:

@@ -44,4 +44,12 @@ def report_faults(faults: Collection[ConfigFault], *, as_json: bool = False) -> 
 
 def print_json(value: object) -> None:
     """Print ``value`` as JSON on standard output."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    typer.echo(json_text(value))
+
+
+def json_text(value: object, indent: int | None = 2) -> str:
+    """``value`` as JSON; of what is not printable, which clients may have put into their names, only escapes."""
+    return "\n".join(
+        line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
+        for line in json.dumps(value, indent=indent, ensure_ascii=False).split("\n")
+    )

@@ -6,7 +6,7 @@ Clients choose names and whoever kicks a reason: `printed` and `table` keep thei
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
@@ -35,7 +35,7 @@ WIDE = 1000
 Socket = Annotated[
     Path,
     typer.Option(
-        "--socket", envvar=SOCKET_VARIABLE, help="The server's socket, `[management] socket` in its configuration."
+        "--socket", envvar=SOCKET_VARIABLE, help="The server's socket, `management.socket` in its configuration."
     ),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")]
@@ -70,11 +70,11 @@ def console() -> Console:
     return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDE)
 
 
-def table(*columns: str, right: str = "") -> Table:
-    """An empty table without a frame; columns whose names stand in ``right``, separated by commas, hold numbers."""
+def table(*columns: str, right: Collection[str] = ()) -> Table:
+    """An empty table without a frame; the columns in ``right`` hold numbers."""
     made = Table(box=None, pad_edge=False)
     for column in columns:
-        made.add_column(column, justify="right" if column in right.split(",") else "left", overflow="fold")
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
 
 

@@ -1,15 +1,22 @@
-"""A client of the management API on a Unix socket, for the commands; what goes wrong is a `CannotAsk` with a remedy."""
+"""Clients of the management API on a Unix socket, for the commands; what goes wrong is a `CannotAsk` with a remedy."""
 
+import errno
 import json
+import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
 TIMEOUT = 30.0
 """Seconds for an answer; streams may be silent longer, but not longer than the server's comments in them."""
+
+LARGEST_PAGE = 1000
+"""What one page of a list may have at most."""
 
 
 class CannotAsk(Exception):
@@ -20,15 +27,39 @@ class CannotAsk(Exception):
         self.status = status
 
 
-class Client:
-    """Asks the server whose socket is ``path``; use it as a context manager."""
+class _Asking:
+    """What both clients have in common: the socket ``path``, and what went wrong with it as a `CannotAsk`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        transport = httpx.HTTPTransport(uds=str(path))
-        self._http = httpx.Client(transport=transport, base_url="http://localhost", timeout=TIMEOUT, trust_env=False)
+        self._reached = False
 
-    def __enter__(self) -> "Client":
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        if not self._reached:  # by ourselves: the kernel's own word for what is wrong, and no socket left open
+            try:
+                _reach(self._path)
+            except OSError as error:
+                raise CannotAsk(_why_not(self._path, error)) from error
+        self._reached = True
+        try:
+            yield
+        except httpx.HTTPError as error:
+            self._reached = False
+            raise CannotAsk(_what_happened(self._path, error)) from error
+
+
+class Client(_Asking):
+    """Asks the server whose socket is ``path``; use it as a context manager."""
+
+    def __init__(self, path: Path, timeout: float | None = None) -> None:
+        super().__init__(path)
+        transport = httpx.HTTPTransport(uds=str(path), verify=False)  # no TLS; reading authorities costs 20 ms
+        self._http = httpx.Client(
+            transport=transport, base_url="http://localhost", timeout=timeout or TIMEOUT, trust_env=False
+        )
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -50,7 +81,9 @@ class Client:
         """Everything in the list ``of`` of a paged answer."""
         offset = 0
         while True:
-            page = self.get(path, **query, offset=offset, limit=1000)
+            page = self.get(path, **query, offset=offset, limit=LARGEST_PAGE)
+            if of not in page:
+                raise CannotAsk(_no_poptrio(self._path))
             yield from page[of]
             offset += len(page[of])
             if not page[of] or offset >= page["total"]:
@@ -73,54 +106,112 @@ class Client:
         with self._readable():
             timeout = httpx.Timeout(TIMEOUT, read=None)
             with self._http.stream("GET", path, params=_given(query), timeout=timeout) as response:
-                if response.is_error:
+                if not response.is_success:
                     response.read()
-                    raise _refused(response)
+                    raise _refused(self._path, response)
                 yield response
 
     def _ask(self, method: str, path: str, **what: Any) -> dict[str, Any]:
         with self._readable():
             response = self._http.request(method, path, **what)
-        if response.is_error:
-            raise _refused(response)
-        answer: dict[str, Any] = response.json()
-        return answer
+        return _answer(self._path, response)
 
-    @contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except httpx.ConnectError as error:
-            raise CannotAsk(self._why_not(error)) from error
-        except httpx.TimeoutException as error:
-            raise CannotAsk(
-                f"{self._path}: the server does not answer in {TIMEOUT:.0f} s; its log may say why"
-            ) from error
-        except httpx.TransportError as error:
-            raise CannotAsk(f"{self._path}: the server is gone: {error}") from error
 
-    def _why_not(self, error: Exception) -> str:
-        path = self._path
-        if not path.exists():
+class AsyncClient(_Asking):
+    """The same as `Client` for whoever must not be blocked; use it as an asynchronous context manager."""
+
+    def __init__(self, path: Path, timeout: float | None = None) -> None:
+        super().__init__(path)
+        self._http = httpx.AsyncClient(
+            transport=httpx.AsyncHTTPTransport(uds=str(path), verify=False),
+            base_url="http://localhost",
+            timeout=timeout or TIMEOUT,
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def get(self, path: str, **query: object) -> dict[str, Any]:
+        """What a GET answers; parameters that are None are left out."""
+        with self._readable():
+            response = await self._http.get(path, params=_given(query))
+        return _answer(self._path, response)
+
+    async def post(self, path: str, **body: object) -> dict[str, Any]:
+        """What a POST with this JSON object answers; None is left out."""
+        with self._readable():
+            response = await self._http.post(path, json=_given(body))
+        return _answer(self._path, response)
+
+
+def _reach(path: Path) -> None:
+    """Connect, and nothing else. Raises `OSError`; does not wait: a server that has no room is EAGAIN."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        probe.connect(os.fsencode(path))
+
+
+def _what_happened(path: Path, error: httpx.HTTPError) -> str:
+    """Why there is no answer of a server that was reached."""
+    if isinstance(error, httpx.TimeoutException):
+        return f"{path}: the server does not answer in time; its log may say why"
+    broken = isinstance(error, httpx.RemoteProtocolError)
+    if isinstance(error, httpx.NetworkError) or (broken and re.search("disconnected|closed connection", str(error))):
+        return f"{path}: the server went away while it answered: it was stopped or killed; its log says which"
+    return _no_poptrio(path)
+
+
+def _no_poptrio(path: Path) -> str:
+    return (
+        f"{path}: what listens there does not answer as poptrio does; --socket names the server's socket "
+        "([management] socket)"
+    )
+
+
+def _why_not(path: Path, error: OSError) -> str:
+    """Why nobody can be reached at ``path``."""
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR:
             return (
                 f"{path}: there is no such socket: no server runs, or [management] socket names another path; "
                 "--socket says which"
             )
-        if not path.is_socket():
-            return f"{path} is no socket; --socket names that of the server ([management] socket)"
-        if "Permission denied" in str(error):
+        case errno.EACCES | errno.EPERM:
             return f"{path} may not be opened by this user: be root, or a member of the group in [management] group"
-        return f"{path}: nobody listens: the server was killed; start it again"
+        case errno.ECONNREFUSED if path.is_socket():
+            return f"{path}: nobody listens: the server was killed; start it again"
+        case errno.ECONNREFUSED | errno.EPROTOTYPE:
+            return f"{path} is no socket of a server; --socket names it ([management] socket)"
+        case errno.EAGAIN:
+            return f"{path}: the server lets nobody in: it hangs, or too many ask; its log may say why"
+    return f"{path} can be no socket: {error.strerror or error}; --socket names the server's ([management] socket)"
 
 
 def _given(values: dict[str, object]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _refused(response: httpx.Response) -> CannotAsk:
+def _answer(path: Path, response: httpx.Response) -> dict[str, Any]:
+    """The JSON object in ``response``. Raises `CannotAsk`."""
+    if not response.is_success:
+        raise _refused(path, response)
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise CannotAsk(_no_poptrio(path), response.status_code)
+    return answer
+
+
+def _refused(path: Path, response: httpx.Response) -> CannotAsk:
     try:
         said = response.json()
         text, remedy = said["error"], said["remedy"]
     except (ValueError, KeyError, TypeError):
-        text, remedy = f"the server answers with HTTP status {response.status_code}", ""
+        return CannotAsk(f"{_no_poptrio(path)} (HTTP status {response.status_code})", response.status_code)
     return CannotAsk(f"{text}: {remedy}" if remedy else text, response.status_code)
