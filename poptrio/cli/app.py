@@ -5,7 +5,21 @@ from typing import Annotated
 import typer
 
 from poptrio import __version__
-from poptrio.cli import check, dial, happenings, kick, load, plugins, run, secrets, sessions, shutdown, stats, systemd
+from poptrio.cli import (
+    check,
+    dial,
+    happenings,
+    kick,
+    load,
+    plugins,
+    run,
+    secrets,
+    sessions,
+    shutdown,
+    stats,
+    systemd,
+    top,
+)
 
 app = typer.Typer(
     name="poptrio",
@@ -24,6 +38,7 @@ app.command()(sessions.sessions)
 app.command("show")(sessions.show_call)
 app.command()(kick.kick)
 app.command()(stats.stats)
+app.command()(top.top)
 app.command()(happenings.failures)
 app.command()(happenings.events)
 app.command()(shutdown.shutdown)

@@ -35,7 +35,10 @@ WIDE = 1000
 Socket = Annotated[
     Path,
     typer.Option(
-        "--socket", envvar=SOCKET_VARIABLE, help="The server's socket, `management.socket` in its configuration."
+        "--socket",
+        envvar=SOCKET_VARIABLE,
+        readable=False,
+        help="The server's socket, `management.socket` in its configuration.",
     ),
 ]
 Watch = Annotated[bool, typer.Option("--watch", help="Show it again and again, until Ctrl-C.")]

@@ -92,7 +92,7 @@ def show_call(call: CallNumber, as_json: Json = False, socket: Socket = DEFAULT_
         return
     rows = table("", "")
     rows.show_header = False
-    for name, value in _lines(session):
+    for name, value in lines(session):
         rows.add_row(name, printed(value))
     console().print(rows)
 
@@ -138,7 +138,7 @@ def _with_count(drawn: Table, shown: int, total: int) -> Group:
     return Group(drawn, count) if shown else Group(count)
 
 
-def _lines(session: Mapping[str, Any]) -> list[tuple[str, object]]:
+def lines(session: Mapping[str, Any]) -> list[tuple[str, object]]:
     """Every field of a call, as people read it."""
     steps = ", ".join(f"{step} {milliseconds:.0f} ms" for step, milliseconds in session["steps_ms"].items())
     drops = ", ".join(f"{name} {count}" for name, count in session["drops"].items())
