@@ -14,6 +14,7 @@ import typer
 
 from poptrio.cli import app
 from poptrio.cli.calling import PASSWORD_VARIABLE
+from poptrio.cli.managing import SOCKET_VARIABLE
 from poptrio.client.steps import Step
 
 REFERENCE = Path(__file__).resolve().parent / "reference" / "cli.md"
@@ -28,12 +29,13 @@ Every command with its arguments and options. This page is generated from `poptr
 |---|---|
 | 0 | done; for `check`, nothing is a fault; for `dial`, all steps were passed and nobody but you ended the call; for \
 `load`, the same is true of every call |
-| 1 | refused or failed |
+| 1 | refused or failed; for `kick`, no call was ended; for `events`, the server went away |
 | 2 | wrong arguments, or a configuration that cannot be used; nothing was started |
 
 | environment variable | says |
 |---|---|
 | `{PASSWORD_VARIABLE}` | the password for `dial` and `load`, where other users of the machine cannot see it |
+| `{SOCKET_VARIABLE}` | the socket of the server for all commands that have `--socket` |
 | `POPTRIO_TRACE_HOOKS` | `1`: print every answer of a plugin to standard error |
 
 Where `--json` is offered, standard output is JSON and nothing else, unless the arguments are wrong. Faults in a
@@ -41,6 +43,13 @@ configuration are `{{"faults": [{{"place": …, "message": …}}]}}`. `dial` wit
 the call is up, and one when it has ended. A call that did not come up has `"reached": false`, and `failed_step` is
 `null` where no step has failed: it was interrupted, or this machine does not let us dial. `load` prints one object,
 with times in seconds; phases that did not happen are `null`. Where this machine does not let us dial, it prints none.
+What the commands on a running server print is what the API answers: `sessions` and `failures` a list of objects,
+`events` an object on each line. When the server cannot be asked, they print nothing there, a line on standard error,
+and exit with 1.
+
+`poptrio --install-completion` makes the shell complete commands and options, and after `--user`, `--call`,
+`--address` and `--peer` what the server has at this moment (only words that no shell takes for anything else). The man
+page `poptrio(1)` says what this page says; `pip` installs it.
 """
 
 STEPS = """\
@@ -91,7 +100,7 @@ def _option(option: Any) -> str:
 def _default(option: Any) -> str:
     if option.required:
         return "needed"
-    return "" if option.default in (None, False) else f"`{option.default}`"
+    return "" if option.default in (None, False, "") else f"`{option.default}`"
 
 
 def _paragraphs(text: str) -> str:

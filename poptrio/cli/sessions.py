@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 from rich.console import Group
@@ -32,14 +32,14 @@ if TYPE_CHECKING:
 State = Literal["starting", "authenticating", "negotiating", "up", "ending"]
 Order = Literal["started", "user", "peer", "address", "seconds", "bytes_in", "bytes_out", "rate_in", "rate_out"]
 
-OneState = Annotated[State | None, typer.Option("--state", help="Calls in this state.")]
+OneState = Annotated[State | None, typer.Option("--state", help=f"Calls in this state: {', '.join(get_args(State))}.")]
 Search = Annotated[
     str | None,
     typer.Option(
         "--search", help="Calls with this text in the user or the host name, or at the beginning of an address."
     ),
 ]
-Ordered = Annotated[Order, typer.Option("--order", help="What they are ordered by.")]
+Ordered = Annotated[Order, typer.Option("--order", help=f"What they are ordered by: {', '.join(get_args(Order))}.")]
 Descending = Annotated[bool, typer.Option("--descending", help="The largest first.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="So many calls at most; without it, all.")]
 
