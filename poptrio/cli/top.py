@@ -12,6 +12,9 @@ from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, fail
 Rows = Annotated[int, typer.Option("--rows", min=1, max=1000, help="So many calls are asked for, the first by order.")]
 Seconds = Annotated[float, typer.Option("--interval", min=0.2, help="Seconds between two looks.")]
 
+TIMEOUT = 5.0
+"""Seconds until a server that does not answer is said to."""
+
 
 def top(rows: Rows = 100, interval: Seconds = 1.0, socket: Socket = DEFAULT_SOCKET) -> None:
     """Watch all calls live: rates, order, search, details, failures; end a call. Waits for a server that goes away.
@@ -30,5 +33,5 @@ async def _run(socket: Path, interval: float, rows: int) -> None:
     from poptrio.cli.top_view import Top  # textual takes its time to load
     from poptrio.management.client import AsyncClient
 
-    async with AsyncClient(socket) as client:
+    async with AsyncClient(socket, TIMEOUT) as client:
         await Top(client, interval, rows).run_async()

@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from rich.text import Text
+from textual.binding import BindingType
 from textual.coordinate import Coordinate
 from textual.widgets import DataTable
 
@@ -26,11 +27,17 @@ class Column:
         return Text(text, justify="right" if self.right else "left", no_wrap=True, overflow="ellipsis")
 
 
+class _Table(DataTable[Text]):
+    """A table that says in the footer what Enter does."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [("enter", "select_cursor", "Details")]
+
+
 class Rows:
     """A table, and the records that it shows."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
-        self.table: DataTable[Text] = DataTable(cursor_type="row")
+        self.table = _Table(cursor_type="row")
         self._columns = columns
         self._records: list[Record] = []
         self._texts: list[tuple[str, ...]] = []

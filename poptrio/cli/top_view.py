@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol
 
 from rich.text import Text
 from textual.app import App, ComposeResult
-from textual.binding import BindingType
-from textual.containers import Horizontal
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
 from textual.widgets import DataTable, Footer, Input, Sparkline, Static, TabbedContent, TabPane
 
 from poptrio.cli.happenings import why
@@ -26,17 +26,17 @@ RATES_KEPT = 120
 
 FAILURES_SHOWN = 100
 
-CALLS = (
+CALLS = (  # as far as the rates on 80 columns
     Column("call", 6, lambda session: str(session["call"]), "started", right=True),
-    Column("user", 20, who, "user"),
+    Column("user", 13, who, "user"),
     Column("peer", 15, lambda session: printed(session["peer"]), "peer"),
     Column("address", 15, lambda session: printed(session["address"]), "address"),
-    Column("state", 14, lambda session: printed(session["state"])),
+    Column("in/s", 9, lambda session: rate(session["rate_in"]), "rate_in", right=True),
+    Column("out/s", 9, lambda session: rate(session["rate_out"]), "rate_out", right=True),
     Column("time", 8, lambda session: human_seconds(session["seconds"]), "seconds", right=True),
     Column("in", 9, lambda session: human_bytes(session["bytes_in"]), "bytes_in", right=True),
     Column("out", 9, lambda session: human_bytes(session["bytes_out"]), "bytes_out", right=True),
-    Column("in/s", 11, lambda session: rate(session["rate_in"]), "rate_in", right=True),
-    Column("out/s", 11, lambda session: rate(session["rate_out"]), "rate_out", right=True),
+    Column("state", 14, lambda session: printed(session["state"])),
 )
 ORDERS = ("rate_in", "rate_out", "bytes_in", "bytes_out", "seconds", "user", "peer", "address", "started")
 ASCENDING = frozenset({"user", "peer", "address", "started"})
@@ -71,7 +71,9 @@ class Top(App[None]):
     #graphs { height: 2; }
     #graphs Sparkline { width: 1fr; margin: 0 1; height: 2; }
     #search { display: none; }
-    #details { display: none; height: 40%; border-top: solid $primary; padding: 0 1; overflow-y: auto; }
+    TabbedContent, TabPane DataTable { height: 1fr; }
+    TabPane { padding: 0; }
+    #pane { display: none; height: 40%; border-top: solid $primary; padding: 0 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         ("k", "kick", "End the call"),
@@ -79,8 +81,8 @@ class Top(App[None]):
         ("r", "reverse", "Reverse"),
         ("slash", "search", "Search"),
         ("f", "tab('failures')", "Failures"),
-        ("c", "tab('calls')", "Calls"),
-        ("escape", "close", "Close"),
+        Binding("c", "tab('calls')", "Calls", show=False),
+        Binding("escape", "close", "Close", show=False),
         ("q", "quit", "Quit"),
     ]
 
@@ -99,6 +101,7 @@ class Top(App[None]):
         self._graphs = {side: Sparkline([0.0], id=side) for side in ("in", "out")}
         self._search = Input(placeholder="user, host name, or the beginning of an address", id="search")
         self._details = Static(id="details", markup=False)
+        self._pane = VerticalScroll(id="pane")
         self._tabs = TabbedContent(initial="calls")
         self._calls = Rows(CALLS)
         self._failures = Rows(FAILURES)
@@ -117,7 +120,8 @@ class Top(App[None]):
                 yield self._calls.table
             with TabPane("Failures", id="failures"):
                 yield self._failures.table
-        yield self._details
+        with self._pane:
+            yield self._details
         yield Footer()
 
     def on_mount(self) -> None:
@@ -201,7 +205,7 @@ class Top(App[None]):
 
     def _show_details(self, text: str) -> None:
         self._details.update(Text(text))
-        self._details.display = bool(text)
+        self._pane.display = bool(text)
 
     def _show_order(self) -> None:
         self._calls.mark(self._order, self._descending)

@@ -79,7 +79,7 @@ class Answers:
                 "stopping": False,
             }
         if path == "/v1/failures":
-            return {"failures": [FAILURE]}
+            return {"failures": [FAILURE] * 60}
         assert path == "/v1/sessions"
         return {"sessions": self.sessions[: query["limit"]], "total": len(self.sessions)}
 
@@ -118,7 +118,7 @@ def calls(top):
 def test_calls_and_totals():
     async def scenario(top, pilot):
         assert text(top, "#totals") == "2 calls (2 up)  ·  in 1.5 kB/s  out 0  ·  up for 1h00m"
-        assert calls(top)[0] == "1 user1 203.0.113.9 10.99.0.7 up 1m01s 1.0 kB 2.0 MB 10 B/s 0"
+        assert calls(top)[0] == "1 user1 203.0.113.9 10.99.0.7 10 B/s 0 1m01s 1.0 kB 2.0 MB up"
         await pilot.press("q")
 
     played(Answers(session(1), session(2)), scenario)
@@ -214,15 +214,17 @@ def test_failures_with_their_remedy():
     async def scenario(top, pilot):
         await pilot.press("f")
         table = top.query_one("#failures DataTable", DataTable)
-        await seen(pilot, lambda: table.row_count == 1)
+        await seen(pilot, lambda: table.row_count == 60)
         assert [str(cell) for cell in table.get_row_at(0)[1:]] == [
             "198.51.100.7", "bob?", "619 721 806", "no GRE packet ever arrived"
         ]  # fmt: skip
         await pilot.press("enter")
-        await seen(pilot, lambda: top.query_one("#details").display)
+        details = top.query_one("#pane")
+        await seen(pilot, lambda: details.region.height > 5)
+        assert top.screen.region.contains_region(details.region)
         assert text(top, "#details").endswith("no GRE packet ever arrived\n→ let IP protocol 47 through")
         await pilot.press("escape", "c")
-        assert not top.query_one("#details").display
+        assert not top.query_one("#pane").display
 
     played(Answers(), scenario)
 
