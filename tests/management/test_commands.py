@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 import trio
+from rich.console import Console
 from typer.testing import CliRunner
 
 from poptrio.cli import app, sessions
@@ -193,6 +194,45 @@ async def test_failures(api):
         assert failure["why"] in row
         assert remedy.strip() == f"→ {failure['remedy']}"
         assert await said(server, "failures", "--cause", "no-gre") == "no failures\n"
+
+
+class TwoLooks:
+    """A clock on which the second wait is ended by Ctrl-C."""
+
+    def __init__(self):
+        self.waits = []
+
+    def sleep(self, seconds):
+        self.waits.append(seconds)
+        if len(self.waits) == 2:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("command", ["sessions", "stats", "failures"])
+async def test_tables_are_drawn_again_until_ctrl_c(api, monkeypatch, command, terminal):
+    async with api() as server:
+        clock = TwoLooks()
+        monkeypatch.setattr("poptrio.cli.managing.time", clock)
+        if terminal:
+            make = partial(Console, force_terminal=True, highlight=False, width=120, height=40)
+            monkeypatch.setattr("poptrio.cli.managing.console", make)
+        text = await said(server, command, "--watch", "--interval", "5")
+        assert clock.waits == [5.0, 5.0]
+        assert text.count({"sessions": "0 calls", "stats": "version", "failures": "no failures"}[command]) >= 2
+
+
+async def test_a_table_that_is_watched_ends_with_the_server(api, monkeypatch):
+    async with api() as server:
+
+        class Clock:
+            def sleep(self, seconds):
+                trio.from_thread.run_sync(server.served.cancel)
+
+        monkeypatch.setattr("poptrio.cli.managing.time", Clock())
+        result = await poptrio(server, "sessions", "--watch")
+        assert (result.exit_code, result.stdout) == (1, "0 calls\n")
+        assert "the server went away" in result.stderr or "nobody listens" in result.stderr
 
 
 async def test_shutdown_asks_first(api):
