@@ -1,5 +1,6 @@
 """Options that say which calls are meant; shells complete their values with what the server has now."""
 
+import os
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address
@@ -8,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from poptrio.cli.managing import DEFAULT_SOCKET
+from poptrio.cli.managing import DEFAULT_SOCKET, SOCKET_VARIABLE
 
 COMPLETION_TIMEOUT = 1.0
 """Seconds that a shell waits for values at most."""
@@ -26,6 +27,8 @@ def completed(field: str) -> Callable[[typer.Context, str], list[str]]:
         from poptrio.management.client import CannotAsk, Client
 
         path = Path(ctx.params.get("socket") or DEFAULT_SOCKET)
+        if path == DEFAULT_SOCKET:  # typer 0.26 leaves the variable out while it completes
+            path = Path(os.environ.get(SOCKET_VARIABLE) or DEFAULT_SOCKET)
         search = incomplete if incomplete and field != "call" else None
         try:
             with Client(path, COMPLETION_TIMEOUT) as client:

@@ -267,10 +267,10 @@ class Top(App[None]):
             # By its session id: the Call ID may be that of another call by now.
             kicked = await self._client.post("/v1/kick", session_id=session["session_id"], reason="poptrio top")
         except CannotAsk as error:
-            self.notify(escape(str(error)), severity="error", markup=False)
+            self._say(str(error))
             return
         ended = "is told goodbye" if kicked["ended"] else "had ended already"
-        self.notify(f"call {session['call']} of {who(session)} {ended}", markup=False)
+        self.notify(f"call {session['call']} {ended}")  # no name: notices have markup
         self._look_now()
 
     def on_data_table_header_selected(self, event: DataTable.HeaderSelected) -> None:

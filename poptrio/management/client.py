@@ -32,20 +32,16 @@ class _Asking:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reached = False
 
     @contextmanager
     def _readable(self) -> Iterator[None]:
-        if not self._reached:  # by ourselves: the kernel's own word for what is wrong, and no socket left open
-            try:
-                _reach(self._path)
-            except OSError as error:
-                raise CannotAsk(_why_not(self._path, error)) from error
-        self._reached = True
+        try:
+            _reach(self._path)
+        except OSError as error:
+            raise CannotAsk(_why_not(self._path, error)) from error
         try:
             yield
         except httpx.HTTPError as error:
-            self._reached = False
             raise CannotAsk(_what_happened(self._path, error)) from error
 
 
@@ -149,7 +145,11 @@ class AsyncClient(_Asking):
 
 
 def _reach(path: Path) -> None:
-    """Connect, and nothing else. Raises `OSError`; does not wait: a server that has no room is EAGAIN."""
+    """Connect, and nothing else. Raises `OSError`; does not wait: a server that has no room is EAGAIN.
+
+    Done before each request: this way we have the kernel's own word for what is wrong, and httpcore leaves no socket
+    open that it could not connect.
+    """
     with socket.socket(socket.AF_UNIX) as probe:
         probe.setblocking(False)
         probe.connect(os.fsencode(path))

@@ -205,7 +205,7 @@ def test_a_call_is_ended_after_a_question(ended, notice):
         await pilot.press("y")
         await seen(pilot, lambda: client.posted)
         assert client.posted == [("/v1/kick", {"session_id": "s2", "reason": "poptrio top"})]
-        await seen(pilot, lambda: [note.message for note in top._notifications] == [f"call 2 of user2 {notice}"])
+        await seen(pilot, lambda: [note.message for note in top._notifications] == [f"call 2 {notice}"])
 
     played(client, scenario)
 
