@@ -13,6 +13,7 @@ import trio
 from poptrio.config import Config
 from poptrio.datapath.memory import Link
 from poptrio.management.doors import open_doors
+from poptrio.management.http_server import Door
 from poptrio.management.serving import manage
 from poptrio.testing.server import MemoryServer, memory_server
 
@@ -20,12 +21,18 @@ TOKEN = "a token of the tests, long enough"
 
 
 class Api:
-    """The API of ``memory``, asked over its socket; ``port`` is that of TCP on loopback, or 0."""
+    """The API of ``memory``, asked over its socket; cancel ``served`` to serve it no more.
 
-    def __init__(self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path, port: int) -> None:
+    ``port`` is that of TCP on loopback, or 0.
+    """
+
+    def __init__(
+        self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path, served: trio.CancelScope, port: int
+    ) -> None:
         self.memory = memory
         self.client = client
         self.socket = socket
+        self.served = served
         self.port = port
 
     async def get(self, path: str, status: int = 200, **query: object) -> dict:
@@ -74,10 +81,16 @@ def api(tmp_path: Path):
         with open_doors(doors_config) as doors:
             port = doors[1].listener.getsockname()[1] if len(doors) > 1 else 0
             async with memory_server(config, plugins, link=link) as memory, trio.open_nursery() as nursery:
-                await nursery.start(manage, memory.server, doors)
+                served = trio.CancelScope()
+                await nursery.start(_serve, memory, doors, served)
                 transport = httpx.AsyncHTTPTransport(uds=str(path))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
-                    yield Api(memory, client, path, port)
+                    yield Api(memory, client, path, served, port)
                 nursery.cancel_scope.cancel()
 
     return opened
+
+
+async def _serve(memory: MemoryServer, doors: list[Door], served: trio.CancelScope, *, task_status) -> None:
+    with served:
+        await manage(memory.server, doors, task_status=task_status)
