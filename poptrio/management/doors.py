@@ -5,7 +5,6 @@ import grp
 import os
 import socket
 import ssl
-import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -19,6 +18,9 @@ SOCKET_MODE = 0o660
 BACKLOG = 128
 SHORTEST_TOKEN = 16
 """Octets of a token; what is shorter can be guessed."""
+
+EVERYBODY = 0o007
+"""The permissions that a token's file must not have."""
 
 
 @contextmanager
@@ -156,7 +158,7 @@ def _token(path: Path) -> bytes:
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror}"
         raise ConfigError(ConfigFault("management.token_file", why)) from error
-    if path.stat().st_mode & stat.S_IRWXO:
+    if path.stat().st_mode & EVERYBODY:
         raise ConfigError(ConfigFault("management.token_file", f"everybody may read {path}: chmod 640 it"))
     if len(token) < SHORTEST_TOKEN:
         why = f"the token in {path} is shorter than {SHORTEST_TOKEN} octets; `openssl rand -hex 32` makes a good one"

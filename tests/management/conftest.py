@@ -21,19 +21,19 @@ TOKEN = "a token of the tests, long enough"
 
 
 class Api:
-    """The API of ``memory``, asked over its socket; ``port`` is that of TCP on loopback, or 0.
+    """The API of ``memory``, asked over its socket; cancel ``served`` to serve it no more.
 
-    Cancel ``served`` to serve it no more.
+    ``port`` is that of TCP on loopback, or 0.
     """
 
     def __init__(
-        self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path, port: int, served: trio.CancelScope
+        self, memory: MemoryServer, client: httpx.AsyncClient, socket: Path, served: trio.CancelScope, port: int
     ) -> None:
         self.memory = memory
         self.client = client
         self.socket = socket
-        self.port = port
         self.served = served
+        self.port = port
 
     async def get(self, path: str, status: int = 200, **query: object) -> dict:
         """What a GET says."""
@@ -85,7 +85,7 @@ def api(tmp_path: Path):
                 await nursery.start(_serve, memory, doors, served)
                 transport = httpx.AsyncHTTPTransport(uds=str(path))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
-                    yield Api(memory, client, path, port, served)
+                    yield Api(memory, client, path, served, port)
                 nursery.cancel_scope.cancel()
 
     return opened
