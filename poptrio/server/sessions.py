@@ -125,6 +125,9 @@ class LiveSessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._up.values()))  # whoever walks through them may end them
 
+    def __len__(self) -> int:
+        return len(self._up)
+
     def find(self, session_id: str) -> Session | None:
         """The one with this `CallInfo.session_id`, or None."""
         return self._up.get(session_id)

@@ -1,0 +1,29 @@
+"""Why connections and calls are refused, as the few labels that a metric may have instead of sentences."""
+
+import re
+
+from poptrio.config.sections import Server as ServerLimits
+from poptrio.server.call_rate import TOO_FAST
+
+STOPPING = "the server is stopping"
+NO_CALL_ID = "no Call ID is free"
+WRONG_REQUEST = "a client may only send Outgoing-Call-Request"
+"""How the sentence begins about a call that a client offers to take."""
+
+BY_PLUGIN = "plugin"
+"""The label for whatever sentence a plugin gives."""
+
+_LABELS = {TOO_FAST: "too-fast", STOPPING: "stopping", NO_CALL_ID: "no-call-id"}
+_LIMIT = re.compile(r"\(server\.(\w+)\)")
+
+
+def label_of(why: str) -> str:
+    """The label of the sentence ``why``; a limit's is its key in the configuration."""
+    if (label := _LABELS.get(why)) is not None:
+        return label
+    if why.startswith(WRONG_REQUEST):
+        return "wrong-request"
+    limit = _LIMIT.search(why)
+    if limit is not None and limit[1] in ServerLimits.model_fields:
+        return limit[1].replace("_", "-")
+    return BY_PLUGIN
