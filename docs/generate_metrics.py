@@ -36,8 +36,8 @@ workers die. No label has the name of a user, an address of a client or a number
 not grow with the number of calls.
 
 With [workers](../howto/use-all-cores.md), what workers count (packets, refusals, log lines left out, control
-connections, their event loops) is up to 5 seconds old, and a worker that is killed takes along what it has counted since
-it last told. `process_*` and `python_gc_*`, which the Prometheus client measures, are those of the parent process.
+connections, their event loops) is up to 5 seconds old, and a worker that is killed takes along what it has counted
+since it last told. `process_*` and `python_gc_*`, which the Prometheus client measures, are of the parent process.
 
 An answer walks through all calls in slices, between which packets have their turn.
 """
@@ -52,9 +52,9 @@ NOTES = """\
 - `cause`: one of [why calls end](causes.md).
 - `reason` of a refusal: a limit by its key in `[server]` (`max-calls`, `max-calls-per-address`, `max-unauthenticated`,
   `max-unauthenticated-per-address`), `too-fast`, `stopping`, `no-call-id`, `wrong-request`, or `plugin`.
-- `hook` without `poptrio_`; `result` of an answer: `accept`, `reject`, `challenge`, `local-eap`, `unavailable`, `lease`,
-  `no-address`, `refusal` (of `admit`), `none` (not mine, no objection, or taken note of), and `failed`, `too-slow`,
-  `wrong-type` where the plugin has failed.
+- `hook` without `poptrio_`; `result` of an answer: `accept`, `reject`, `challenge`, `local-eap`, `unavailable`,
+  `lease`, `no-address`, `refusal` (of `admit`), `none` (not mine, no objection, or taken note of), and `failed`,
+  `too-slow`, `wrong-type` where the plugin has failed.
 - `direction`: `in` and `received` from clients, `out` and `sent` to them.
 - `reason` of a dropped packet: `clear-text` and `foreign-source` by encryption enforcement and ingress filter,
   `no-network` before or after IPCP was up, `undecryptable`, `too-big`, `malformed`, `send-failed`. Of a stray one:

@@ -153,13 +153,13 @@ class Call:
     def log_end(self) -> None:
         """The one line that every call leaves in the log, and its place in the statistics."""
         assert self.cause is not None
+        self.server.path_totals.call_ended(self.counters)
         if self.cause is CauseOfEnd.TOO_MANY_CALLS:
             self._log_refusal()
             return
         counters, seconds = self.counters, trio.current_time() - self.begun
         self.server.stats.ended[self.cause] += 1
         self.server.stats.failed += self.up_since is None
-        self.server.path_totals.call_ended(counters)
         self.log.info(
             "call ended",
             user=self.accept.user if self.accept else "",
