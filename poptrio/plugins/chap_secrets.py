@@ -150,7 +150,7 @@ class SecretsFile:
             sentence = "the secrets file is broken or gone; what was read before is in use"
             remedy = "correct the lines that the log names (secrets file is broken); it is read again by itself"
             return Health(ok=False, sentence=sentence, remedy=remedy, details=details)
-        if not self._users:
+        if not self._rows:
             return Health(ok=False, sentence="no secret is for this server", remedy="add users", details=details)
         return Health(ok=True, sentence="the secrets file is in use as it is", details=details)
 
