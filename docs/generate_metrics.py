@@ -37,7 +37,7 @@ not grow with the number of calls.
 
 With [workers](../howto/use-all-cores.md), what workers count (packets, refusals, log lines left out, control
 connections, their event loops) is up to 5 seconds old, and a worker that is killed takes along what it has counted
-since it last told. `process_*` and `python_gc_*`, which the Prometheus client measures, are of the parent process.
+since it last told. `process_*` and `python_gc_*` are of the parent process; `process_open_fds` needs Linux 6.2.
 
 An answer walks through all calls in slices, between which packets have their turn.
 """

@@ -51,7 +51,7 @@ def _calls(server: Operated, states: Counter[CallState]) -> Iterator[Measurement
     authority, stats = server.authority, server.stats
     yield from (m.CALLS.at(count, state.value) for state, count in states.items())
     yield m.CONNECTIONS.at(server.connection_count)
-    yield m.SESSIONS.at(len(authority.sessions))
+    yield m.SESSIONS.at(authority.sessions.count)
     yield m.CALLS_MAX.at(server.config.server.max_calls)
     yield m.SETUPS.at(stats.up, "up")
     yield m.SETUPS.at(stats.failed, "failed")

@@ -6,12 +6,13 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping
 
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
 from poptrio.measurements import Histogram, Measurement, Metric
+from poptrio.observe.process_metrics import ProcessMetrics
 
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -102,7 +103,7 @@ class Exposer(Collector):
     def __init__(self) -> None:
         self._registry = CollectorRegistry(auto_describe=False)
         self._families: list[Family] = []
-        ProcessCollector(registry=self._registry)
+        self._registry.register(ProcessMetrics())
         GCCollector(registry=self._registry)
         self._registry.register(self)
 

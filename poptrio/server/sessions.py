@@ -125,7 +125,9 @@ class LiveSessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._up.values()))  # whoever walks through them may end them
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
+        """How many are up."""
         return len(self._up)
 
     def find(self, session_id: str) -> Session | None:
