@@ -10,10 +10,14 @@ NO_CALL_ID = "no Call ID is free"
 WRONG_REQUEST = "a client may only send Outgoing-Call-Request"
 """How the sentence begins about a call that a client offers to take."""
 
+DRAINING = "the server is draining"
+"""How the sentence begins while no new calls are taken."""
+
 BY_PLUGIN = "plugin"
 """The label for whatever sentence a plugin gives."""
 
 _LABELS = {TOO_FAST: "too-fast", STOPPING: "stopping", NO_CALL_ID: "no-call-id"}
+_BEGINNINGS = {WRONG_REQUEST: "wrong-request", DRAINING: "draining"}
 _LIMIT = re.compile(r"\(server\.(\w+)\)")
 
 
@@ -21,8 +25,9 @@ def label_of(why: str) -> str:
     """The label of the sentence ``why``; a limit's is its key in the configuration."""
     if (label := _LABELS.get(why)) is not None:
         return label
-    if why.startswith(WRONG_REQUEST):
-        return "wrong-request"
+    for beginning, label in _BEGINNINGS.items():
+        if why.startswith(beginning):
+            return label
     limit = _LIMIT.search(why)
     if limit is not None and limit[1] in ServerLimits.model_fields:
         return limit[1].replace("_", "-")

@@ -50,5 +50,6 @@ async def test_times_are_not_added_up():
 def test_the_label_of_a_refusal_is_one_of_few():
     assert label_of("5 calls (server.max_calls)") == "max-calls"
     assert label_of("the server is stopping") == "stopping"
+    assert label_of("the server is draining: later") == "draining"
     assert label_of("a client may only send Outgoing-Call-Request, not X") == "wrong-request"
     assert label_of("bob is not welcome (server.bob)") == label_of("") == "plugin"
