@@ -8,12 +8,14 @@ from importlib.metadata import version
 
 import trio
 
+from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Asked, Nothing, Text
 from poptrio.management.rates import SLICE
 from poptrio.measurements import Measurement
 from poptrio.observe import metrics as m
 from poptrio.server.call_events import CallState, state_of
 from poptrio.server.operated import Operated
+from poptrio.server.refusals import LABELS
 
 DROP_REASONS = ("clear_text", "foreign_source", "no_network", "undecryptable", "too_big", "malformed", "send_failed")
 """The `PathCounters` of packets that were dropped."""
@@ -57,8 +59,9 @@ def _calls(server: Operated, states: Counter[CallState]) -> Iterator[Measurement
     yield m.SETUPS.at(stats.failed, "failed")
     yield m.SETUP_SECONDS.at(authority.setup_times.whole)
     yield from (m.STEP_SECONDS.at(seconds, step) for step, seconds in authority.setup_times.steps.items())
-    yield from (m.ENDED.at(count, cause.label) for cause, count in stats.ended.items())
-    yield from (m.REFUSED.at(count, label) for label, count in stats.refusals.items())
+    # Those that have not happened too: Prometheus sees no increase in a counter that was not there before.
+    yield from (m.ENDED.at(stats.ended[cause], cause.label) for cause in CauseOfEnd)
+    yield from (m.REFUSED.at(stats.refusals[label], label) for label in LABELS)
 
 
 def _plugins(server: Operated) -> Iterator[Measurement]:
@@ -106,9 +109,10 @@ def _process(server: Operated) -> Iterator[Measurement]:
         yield m.LAG.at(lag.histogram, process)
         yield m.LONGEST_LAG.at(lag.longest, process)
         lag.longest = 0.0
-    yield m.WORKERS.at(config.server.worker_count if config.server.worker_count > 1 else 0)
+    workers = config.server.worker_count if config.server.worker_count > 1 else 0
+    yield m.WORKERS.at(workers)
     yield m.WORKERS_RUNNING.at(server.workers_running)
-    yield from (m.WORKER_RESTARTS.at(count, str(worker)) for worker, count in sorted(stats.worker_restarts.items()))
+    yield from (m.WORKER_RESTARTS.at(stats.worker_restarts[number], str(number)) for number in range(workers))
     yield m.BUILD.at(1, version("poptrio"), platform.python_version(), config.server.datapath)
     yield m.STARTED.at(STARTED_AT)
     yield m.STOPPING.at(server.stopping)

@@ -2,7 +2,6 @@
 
 import re
 
-from poptrio.config.sections import Server as ServerLimits
 from poptrio.server.call_rate import TOO_FAST
 
 STOPPING = "the server is stopping"
@@ -19,6 +18,13 @@ BY_PLUGIN = "plugin"
 _LABELS = {TOO_FAST: "too-fast", STOPPING: "stopping", NO_CALL_ID: "no-call-id"}
 _BEGINNINGS = {WRONG_REQUEST: "wrong-request", DRAINING: "draining"}
 _LIMIT = re.compile(r"\(server\.(\w+)\)")
+_LIMITS = {
+    key: key.replace("_", "-")
+    for key in ("max_calls", "max_calls_per_address", "max_unauthenticated", "max_unauthenticated_per_address")
+}
+
+LABELS = (*_LIMITS.values(), *_LABELS.values(), *_BEGINNINGS.values(), BY_PLUGIN)
+"""All that there are."""
 
 
 def label_of(why: str) -> str:
@@ -29,6 +35,4 @@ def label_of(why: str) -> str:
         if why.startswith(beginning):
             return label
     limit = _LIMIT.search(why)
-    if limit is not None and limit[1] in ServerLimits.model_fields:
-        return limit[1].replace("_", "-")
-    return BY_PLUGIN
+    return _LIMITS.get(limit[1], BY_PLUGIN) if limit is not None else BY_PLUGIN

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from poptrio.api import Health, Histogram, Measurement, Metric, PoolLease, PoolState, hookimpl
+from poptrio.api import CauseOfEnd, Health, Histogram, Measurement, Metric, PoolLease, PoolState, hookimpl
 from poptrio.observe.metrics import METRICS, family_name
 
 QUESTIONS = Metric("questions", "counter", "How many questions?", ("kind",))
@@ -39,6 +39,9 @@ async def test_a_call_is_seen_coming_up_and_gone(api):
     async with api() as server:
         before = await scrape(server)
         assert before.of("calls", state="up") == 0
+        for cause in CauseOfEnd:
+            assert before.of("calls_ended_total", cause=cause.label) == 0, "an increase needs something before it"
+        assert before.of("refused_total", reason="max-calls") == 0
         call = await server.memory.dial()
         call.send_ip(bytes(100))
         up = await scrape(server)

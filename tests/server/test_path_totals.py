@@ -6,7 +6,7 @@ import trio
 
 from poptrio.datapath.base import PathCounters
 from poptrio.server.path_totals import SLICE, PathTotals
-from poptrio.server.refusals import label_of
+from poptrio.server.refusals import LABELS, label_of
 
 
 class Counting:
@@ -52,4 +52,5 @@ def test_the_label_of_a_refusal_is_one_of_few():
     assert label_of("the server is stopping") == "stopping"
     assert label_of("the server is draining: later") == "draining"
     assert label_of("a client may only send Outgoing-Call-Request, not X") == "wrong-request"
+    assert len(LABELS) == len(set(LABELS)) == 10
     assert label_of("bob is not welcome (server.bob)") == label_of("") == "plugin"
