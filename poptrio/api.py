@@ -30,6 +30,7 @@ from poptrio.decisions import (
 )
 from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
 from poptrio.hookspecs import hookimpl
+from poptrio.measurements import Health, Histogram, Measurement, Metric, PoolLease, PoolState
 from poptrio.password_change import new_password_of
 from poptrio.protocols.ppp.auth_requests import (
     AuthRequest,
@@ -63,7 +64,11 @@ __all__ = [
     "EapMethod",
     "EapRequest",
     "Encryption",
+    "Health",
+    "Histogram",
     "LocalEap",
+    "Measurement",
+    "Metric",
     "MppeKeys",
     "MsChapV1Request",
     "MsChapV2ChangePasswordRequest",
@@ -71,6 +76,8 @@ __all__ = [
     "NoAddress",
     "NoSessions",
     "PapRequest",
+    "PoolLease",
+    "PoolState",
     "Quota",
     "Rate",
     "RateLimit",

@@ -4,7 +4,7 @@ A plugin implements any of these functions, marked with ``@hookimpl``, in a modu
 ``poptrio`` names. Arguments are matched by name, and an implementation may leave out those that it does not need.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from ipaddress import IPv4Address
 
@@ -12,6 +12,7 @@ import pluggy
 
 from poptrio.calls import AccountingRecord, AddressLease, CallInfo
 from poptrio.decisions import Accept, Decision
+from poptrio.measurements import Health, Measurement, PoolState
 from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.server_info import ServerInfo
 
@@ -85,4 +86,32 @@ def poptrio_reload() -> None:
     """Read your files again: the operator has sent SIGHUP.
 
     Keep what you had when the new files are broken, and log what is wrong with them. Exceptions are logged.
+    """
+
+
+@hookspec
+def poptrio_measurements() -> Iterable[Measurement] | None:
+    """Tell what you have counted since the start, and what you hold now.
+
+    Called whenever somebody asks for the server's metrics, every few seconds. Must not block and must be quick: keep
+    plain numbers, and make measurements of them here. The names of all metrics get ``poptrio_`` and the name of the
+    plugin in front. Exceptions are logged, and cost the plugin's own metrics only.
+    """
+
+
+@hookspec
+def poptrio_health() -> Health | None:
+    """Say whether you can do your work now, from what you know: nobody shall be asked for it.
+
+    Must not block. A plugin without this hook, or that returns None, is judged by its last answers. An exception is
+    logged, and is no good health.
+    """
+
+
+@hookspec
+def poptrio_pools() -> Iterable[PoolState] | None:
+    """Tell which pools of inner addresses you have, how full they are, and who holds what.
+
+    Must not block, and must not take longer for many addresses: who holds what is asked for by calling
+    ``PoolState.leases``, and only as far as somebody looks. Exceptions are logged.
     """

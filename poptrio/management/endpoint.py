@@ -5,13 +5,14 @@ path and the query, for methods with a body its JSON object. Its docstring is th
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict
 
 from poptrio.management.rates import Rates
+from poptrio.observe.metrics import Exposer
 from poptrio.server.operated import Operated
 
 
@@ -43,10 +44,11 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """What all requests have in common: the server that is operated, and the rates of its calls."""
+    """What all requests have in common: the server that is operated, the rates of its calls, and its metrics' text."""
 
     server: Operated
     rates: Rates
+    exposer: Exposer = field(default_factory=Exposer)
 
 
 @dataclass(frozen=True, slots=True)

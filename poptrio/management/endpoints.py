@@ -3,6 +3,8 @@
 from poptrio.management.control import shut_down
 from poptrio.management.endpoint import Endpoint
 from poptrio.management.events import list_failures, stream_events
+from poptrio.management.metrics import metrics
+from poptrio.management.plugins import list_plugins, list_pools, show_pool
 from poptrio.management.sessions import kick, list_sessions, show_session
 from poptrio.management.stats import show_stats
 
@@ -13,5 +15,9 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/failures", list_failures),
     Endpoint("GET", "/v1/events", stream_events, "text/event-stream"),
     Endpoint("GET", "/v1/stats", show_stats),
+    Endpoint("GET", "/v1/plugins", list_plugins),
+    Endpoint("GET", "/v1/pools", list_pools),
+    Endpoint("GET", "/v1/pools/{pool}", show_pool),
+    Endpoint("GET", "/metrics", metrics, "text/plain"),
     Endpoint("POST", "/v1/shutdown", shut_down),
 )

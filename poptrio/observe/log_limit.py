@@ -18,9 +18,13 @@ log = structlog.get_logger("poptrio.log")
 
 
 class LogLimit:
-    """Counts log lines by kind, which is the event of the line. `run` reports what was left out after each period."""
+    """Counts log lines by kind, which is the event of the line. `run` reports what was left out after each period.
 
-    def __init__(self) -> None:
+    ``left_out`` counts the same lines over all time.
+    """
+
+    def __init__(self, left_out: Counter[str] | None = None) -> None:
+        self.left_out: Counter[str] = Counter() if left_out is None else left_out
         self._lines: Counter[str] = Counter()
         self._begun = trio.Event()
 
@@ -28,7 +32,10 @@ class LogLimit:
         """Count one more line of this kind; False when it is to be left out."""
         self._lines[kind] += 1
         self._begun.set()
-        return self._lines[kind] <= MOST_LINES
+        allowed = self._lines[kind] <= MOST_LINES
+        if not allowed:
+            self.left_out[kind] += 1
+        return allowed
 
     async def run(self) -> None:
         """Report and start afresh `PERIOD` after the first line of each period, for ever."""

@@ -20,7 +20,10 @@ from poptrio.api import (
     CannotVerify,
     ConfigError,
     ConfigFault,
+    Health,
     LocalEap,
+    Measurement,
+    Metric,
     Reject,
     ServerInfo,
     hookimpl,
@@ -35,6 +38,12 @@ LARGE_FILE = 16 * 1024
 
 NO_DIALIN_PERMISSION = 649
 """``ERROR_NO_DIALIN_PERMISSION`` (RFC 2759 §6)."""
+
+USERS = Metric("users", "gauge", "How many users does the secrets file have for this server?")
+MODIFIED = Metric("file_modified_timestamp_seconds", "gauge", "When was the file changed that is in use?")
+BROKEN = Metric("file_broken", "gauge", "Is the file broken, so that an older one is in use (1), or not (0)?")
+READS = Metric("file_reads", "counter", "How often was the file read again, and could it be used?", ("result",))
+METRICS = (USERS, MODIFIED, BROKEN, READS)
 
 log = structlog.get_logger()
 
@@ -81,6 +90,16 @@ class ChapSecrets:
         assert self._secrets is not None, "asked before the lifespan was entered"
         self._secrets.read_again()
 
+    @hookimpl
+    def poptrio_measurements(self) -> Iterable[Measurement]:
+        """What is known of the file."""
+        return () if self._secrets is None else self._secrets.measurements()
+
+    @hookimpl
+    def poptrio_health(self) -> Health | None:
+        """Whether the file that is in use is the one that is there."""
+        return None if self._secrets is None else self._secrets.health()
+
 
 class SecretsFile:
     """The rows of one secrets file for a server called ``server``, as fresh as the file.
@@ -97,6 +116,8 @@ class SecretsFile:
         self._seen: _Signatures = {}
         self._rows: dict[str, list[Row]] = {}
         self._broken = False  # what is in use is older than what was seen
+        self._modified = 0.0
+        self._reads = {"good": 0, "broken": 0}
         seen: _Signatures = {}
         self._take(self._read(seen), seen)
 
@@ -114,6 +135,28 @@ class SecretsFile:
     def read_again(self) -> None:
         """Read the file now. If it is broken, log every fault and keep the rows that there are."""
         self._keep_or_take(*self._try_to_read())
+
+    def measurements(self) -> Iterable[Measurement]:
+        """Numbers for operators."""
+        yield USERS.at(self._users)
+        yield MODIFIED.at(self._modified)
+        yield BROKEN.at(self._broken)
+        yield from (READS.at(count, result) for result, count in self._reads.items())
+
+    def health(self) -> Health:
+        """How it is, for operators."""
+        details: dict[str, str | int | float | bool | None] = {"file": str(self._path), "users": self._users}
+        if self._broken:
+            sentence = "the secrets file is broken or gone; what was read before is in use"
+            remedy = "correct the lines that the log names (secrets file is broken); it is read again by itself"
+            return Health(ok=False, sentence=sentence, remedy=remedy, details=details)
+        if not self._rows:
+            return Health(ok=False, sentence="no secret is for this server", remedy="add users", details=details)
+        return Health(ok=True, sentence="the secrets file is in use as it is", details=details)
+
+    @property
+    def _users(self) -> int:
+        return len(self._rows.keys() - {WILDCARD})
 
     def _find(self, request: AuthRequest) -> Row | None:
         """A row that names the domain is preferred; then as pppd: fewest wildcards, then the first in the file."""
@@ -171,10 +214,12 @@ class SecretsFile:
 
     def _keep_or_take(self, outcome: list[Row] | ConfigError, seen: _Signatures) -> None:
         if isinstance(outcome, ConfigError):
+            self._reads["broken"] += 1
             self._seen = seen  # so that one mistake is logged once
             self._broken = True
             log.error("secrets file is broken, keeping what was read before", faults=[str(f) for f in outcome.faults])
         else:
+            self._reads["good"] += 1
             self._take(outcome, seen)
             log.info("secrets file read again", file=str(self._path), rows=len(outcome))
 
@@ -182,6 +227,8 @@ class SecretsFile:
         """Use ``rows`` from now on, and warn about what is allowed but probably not meant."""
         self._seen = seen
         self._broken = False
+        status = seen.get(self._path)
+        self._modified = status[1] / 1e9 if status is not None else 0.0
         self._rows = {}
         ours = [row for row in rows if row.server in (WILDCARD, self._server)]
         for row in ours:

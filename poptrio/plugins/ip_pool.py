@@ -7,7 +7,7 @@ long as it is there; others get addresses that were never used, then the one tha
 import functools
 import itertools
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
@@ -21,7 +21,10 @@ from poptrio.api import (
     CallInfo,
     ConfigError,
     ConfigFault,
+    Health,
     NoAddress,
+    PoolLease,
+    PoolState,
     ServerInfo,
     address_count,
     hookimpl,
@@ -84,6 +87,23 @@ class IpPool:
             return pool.allocate_from(user.framed_networks, holder)
         return pool.allocate(holder)
 
+    @hookimpl
+    def poptrio_pools(self) -> Iterable[PoolState]:
+        """All pools. An address outside of them that a user must have is in none."""
+        return [pool.state for pool in self._pools.values()]
+
+    @hookimpl
+    def poptrio_health(self) -> Health:
+        """It is well unless a pool is full."""
+        pools = [pool.state for pool in self._pools.values()]
+        details = {pool.name: f"{pool.held} of {pool.size} addresses held" for pool in pools}
+        full = [pool.name for pool in pools if pool.held >= pool.size]
+        if full:
+            which = f"pool {full[0]} is full" if len(full) == 1 else f"the pools {', '.join(full)} are full"
+            remedy = "make the pool larger in [addresses], or end calls that nobody uses (idle_timeout)"
+            return Health(ok=False, sentence=which, remedy=remedy, details=details)
+        return Health(ok=True, sentence="every pool has free addresses", details=details)
+
     def _pool_around(self, *networks: IPv4Network) -> "Pool":
         """The pool that has an address of ``networks``, the first network first; the default one if none has."""
         pools = (pool for network in networks for pool in self._pools.values() if pool.overlaps(network))
@@ -124,6 +144,11 @@ class Pool:
         self._held_of_pool = 0
         self._waiting: OrderedDict[int, str] = OrderedDict()  # released address → its last user, longest wait first
         self._last: dict[str, int] = {}  # user → the waiting address that it had last
+
+    @property
+    def state(self) -> PoolState:
+        """How full it is, for whoever wants to see it."""
+        return PoolState(name=self._name, size=self._size, held=self._held_of_pool, leases=self._leases)
 
     def allocate(self, holder: Holder) -> AddressLease:
         """Any address of the pool. Raises `NoAddress` when all are held."""
@@ -208,6 +233,13 @@ class Pool:
             self._held_of_pool -= 1
             self._waiting[number] = holder.user
             self._last[holder.user] = number
+
+    def _leases(self) -> Iterator[PoolLease]:
+        """Who holds what, in the order in which addresses were taken; one that calls share comes once for each."""
+        for number, holders in self._held.items():
+            if self._has(number):
+                for holder in holders:
+                    yield PoolLease(address=IPv4Address(number), user=holder.user, session_id=holder.session_id)
 
     def _has(self, number: int) -> bool:
         return any(first <= number <= last for first, last in self._ranges)

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ import trio
 from poptrio.calls import AddressLease, CallInfo
 from poptrio.decisions import Accept, Challenge, LocalEap, Reject, Unavailable
 from poptrio.errors import NoAddress
+from poptrio.server.plugin_tallies import PluginTally
 from poptrio.server.plugins import Plugin, pass_on
 
 log = structlog.get_logger("poptrio.server.hooks")
@@ -28,10 +30,11 @@ class PluginFailed(Exception):
 class Asker:
     """Asks plugins; each has ``timeout`` seconds for an answer, unless somebody says otherwise.
 
-    The trace goes to standard error where ``POPTRIO_TRACE_HOOKS`` is 1.
+    ``tallies`` are by name of the plugin. The trace goes to standard error where ``POPTRIO_TRACE_HOOKS`` is 1.
     """
 
     def __init__(self, timeout: float) -> None:
+        self.tallies: defaultdict[str, PluginTally] = defaultdict(PluginTally)
         self._timeout = timeout
         self._trace = os.environ.get("POPTRIO_TRACE_HOOKS") == "1"
 
@@ -64,9 +67,12 @@ class Asker:
                 answer: object = await plugin.call(hook, arguments)  # type: ignore[misc]  # loading made sure of it
         except NoAddress as refusal:
             answer = refusal
-        except Exception as error:
+        except BaseException as error:
+            pass_on(error)
+            self.tallies[plugin.name].failed(hook, time.perf_counter() - begun, error)
             self.trace(subject, plugin, hook, begun, error)
             raise
+        self.tallies[plugin.name].answered(hook, time.perf_counter() - begun, answer)
         self.trace(subject, plugin, hook, begun, answer)
         return answer
 

@@ -153,11 +153,13 @@ class Call:
     def log_end(self) -> None:
         """The one line that every call leaves in the log, and its place in the statistics."""
         assert self.cause is not None
+        self.server.path_totals.call_ended(self.counters)
         if self.cause is CauseOfEnd.TOO_MANY_CALLS:
             self._log_refusal()
             return
         counters, seconds = self.counters, trio.current_time() - self.begun
         self.server.stats.ended[self.cause] += 1
+        self.server.stats.failed += self.up_since is None
         self.log.info(
             "call ended",
             user=self.accept.user if self.accept else "",
@@ -174,7 +176,7 @@ class Call:
 
     def _log_refusal(self) -> None:
         """A call that there may not be is refused like one of which that was known at once."""
-        self.server.stats.refused += 1
+        self.server.stats.refuse(self.why)
         if self.server.log_limit.allows("call refused"):
             self.log.warning("call refused", why=self.why)
             self.server.authority.refused(self.info.peer, self.why)

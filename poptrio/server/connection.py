@@ -20,6 +20,7 @@ from poptrio.runtime.control_stream import ControlStream
 from poptrio.server.call import Call
 from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.call_task import run_call
+from poptrio.server.refusals import NO_CALL_ID, STOPPING, WRONG_REQUEST
 from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.connection")
@@ -134,7 +135,7 @@ class Connection:
                 if self._may_log("wan-error-notify"):
                     self._log.warning("wan-error-notify", call=event.call_id, errors=str(event))
             case events.CallNotAccepted():
-                self._call_refused(f"a client may only send Outgoing-Call-Request, not {event.message.name}")
+                self._call_refused(f"{WRONG_REQUEST}, not {event.message.name}")
             case events.ConnectionEnded():
                 for call in list(self.calls.values()):
                     call.end(event.cause, sentence=event.text)
@@ -153,10 +154,10 @@ class Connection:
                 )
                 return
         else:
-            why = "the server is stopping" if self.server.stopping else registry.refuse_call(self.peer)
+            why = STOPPING if self.server.stopping else registry.refuse_call(self.peer)
         call_id = None if why else registry.call_ids.take(now)
         if call_id is None or self._nursery is None:
-            self._call_refused(why or "no Call ID is free")
+            self._call_refused(why or NO_CALL_ID)
             self._control.refuse_call(request, OutgoingCallResult.GENERAL_ERROR, GeneralError.NO_RESOURCE)
             return
         call = Call(self.server, self._call_info(request, call_id), self.stranger)
@@ -167,7 +168,7 @@ class Connection:
         self._nursery.start_soon(run_call, call, self)
 
     def _call_refused(self, why: str) -> None:
-        self.server.stats.refused += 1
+        self.server.stats.refuse(why)
         if self._may_log("call refused"):
             self._log.warning("call refused", why=why)
             self.server.authority.refused(self.peer, why)

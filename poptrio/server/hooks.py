@@ -23,6 +23,8 @@ from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.runtime.exception_groups import leaves
 from poptrio.server.asking import Asker, PluginFailed, wrong_type
 from poptrio.server.authentication import AUTHENTICATE, Answer, Authentication
+from poptrio.server.plugin_reports import PluginReports
+from poptrio.server.plugin_tallies import PluginTally
 from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
 from poptrio.server_info import ServerInfo
 
@@ -39,6 +41,7 @@ class Hooks:
     """All loaded ``plugins`` of one server; `load` makes it.
 
     ``addresses`` names those that are asked for one; ``accounting_timeout`` is how many seconds each has for a record.
+    ``reports`` is what plugins tell about themselves, `tallies` what the host has seen of them.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Hooks:
         self._addresses = [plugins[name] for name in addresses if ALLOCATE_ADDRESS in plugins[name].hooks]
         self._asker = asker
         self._accounting_timeout = accounting_timeout
+        self.reports = PluginReports(self._plugins, asker.tallies)
 
     @classmethod
     def load(
@@ -93,6 +97,11 @@ class Hooks:
         asker = Asker(timeout)
         asks = Authentication(plugins, authentication, fall_through, asker)
         return cls(plugins, asks, addresses, asker, accounting_timeout)
+
+    @property
+    def tallies(self) -> Mapping[str, PluginTally]:
+        """What came of asking the plugins, by name."""
+        return self._asker.tallies
 
     def table(self) -> list[Plugin]:
         """The plugins in the order in which they are asked, for ``poptrio plugins``."""
@@ -159,8 +168,10 @@ class Hooks:
             except BaseException as error:
                 pass_on(error)
                 log.exception("plugin failed", plugin=plugin.name, hook=hook, peer=str(peer))
+                self._asker.tallies[plugin.name].failed(hook, time.perf_counter() - begun, error)
                 self._asker.trace(str(peer), plugin, hook, begun, error)
                 return f"plugin {plugin.name} failed"
+            self._asker.tallies[plugin.name].answered(hook, time.perf_counter() - begun, reason)
             self._asker.trace(str(peer), plugin, hook, begun, reason)
             if reason is None:
                 continue

@@ -20,12 +20,13 @@ from poptrio.server.domains import DomainRule, seen_and_used
 from poptrio.server.hooks import Hooks
 from poptrio.server.session_limit import take_place, until_released
 from poptrio.server.sessions import LiveSessions
+from poptrio.server.setup_times import SetupTimes
 from poptrio.server.throttle import Throttle
 
 
 class LocalAuthority:
     """Plugins, the throttle, and the users' sessions of one server; ``sessions`` are those that plugins were given,
-    ``journal`` hears what happens to calls.
+    ``journal`` hears what happens to calls, ``setup_times`` how long they took to come up.
 
     How many calls and connections there may be is counted in the `Registry`, before anything is asked here.
     """
@@ -34,6 +35,7 @@ class LocalAuthority:
         self.hooks = hooks
         self.sessions = sessions or LiveSessions()
         self.journal = Journal()
+        self.setup_times = SetupTimes()
         self.throttle = Throttle(config.authentication.failure_delay, config.authentication.failure_delay_max)
         self._domain_rule = DomainRule.configured(config.authentication)
         self._limits = config.sessions
@@ -84,6 +86,7 @@ class LocalAuthority:
     def came_up(self, call: KnownCall) -> None:
         """Plugins see the call."""
         self.sessions.came_up(call)
+        self.setup_times.came_up(call.steps)
         if self.journal.heard:
             self.journal.happened(event_of(call, Happening.UP))
 

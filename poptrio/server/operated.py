@@ -1,9 +1,12 @@
 """What operators and signals act on: a server of one process, or the parent of several."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from poptrio.config import Config
+from poptrio.datapath.base import DataPathCounters
+from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.call_events import ObservedCall
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.shared import Stats
@@ -26,6 +29,26 @@ class Operated(Protocol):
 
     def calls(self) -> Sequence[ObservedCall]:
         """All calls, in whatever state, roughly in the order in which they began."""
+
+    @property
+    def connection_count(self) -> int:
+        """How many control connections there are; of workers, up to 5 seconds ago."""
+
+    @property
+    def workers_running(self) -> int:
+        """How many worker processes there are; 0 where one process does it all."""
+
+    async def packets(self) -> Counter[str]:
+        """What all calls' paths have counted, by the names of `PathCounters`; of workers, up to 5 seconds ago.
+
+        Calls that have ended count as well, so that no later answer is less.
+        """
+
+    def strays(self) -> DataPathCounters:
+        """Packets that belong to no call."""
+
+    def lags(self) -> Mapping[str, LoopLag]:
+        """How late the event loop is, by process."""
 
     def stop(self) -> None:
         """Stop with goodbyes; the second time at once."""

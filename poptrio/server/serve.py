@@ -68,10 +68,12 @@ async def serve(
         server = OneProcess(config, LocalAuthority(config, hooks, sessions), datapath)
         async with trio.open_nursery() as calls:
             await calls.start(server.run, listeners)
+            nursery.start_soon(server.lag.run)
             addresses = " ".join(map(str, config.server.listen))
             log.info("listening", address=addresses, interface=config.server.interface)
             task_status.started(server)
         datapath.close()
+        nursery.cancel_scope.cancel()
     log.info("stopped")
 
 

@@ -2,7 +2,8 @@
 
 import functools
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address
 from uuid import uuid4
 
@@ -10,12 +11,14 @@ import structlog
 import trio
 
 from poptrio.config import Config
-from poptrio.datapath.base import DataPath
+from poptrio.datapath.base import DataPath, DataPathCounters
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.dismantle import dismantle
+from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.authority import Authority
 from poptrio.server.call_events import ObservedCall
 from poptrio.server.connection import Connection
+from poptrio.server.refusals import STOPPING
 from poptrio.server.registry import CallIds
 from poptrio.server.shared import Shared
 
@@ -49,6 +52,28 @@ class Server(Shared):
     def calls(self) -> Sequence[ObservedCall]:
         """All calls, in the order in which they began."""
         return tuple(self.registry.calls.values())
+
+    @property
+    def connection_count(self) -> int:
+        """How many control connections there are."""
+        return len(self.connections)
+
+    @property
+    def workers_running(self) -> int:
+        """None: one process does it all."""
+        return 0
+
+    async def packets(self) -> Counter[str]:
+        """What all calls' paths have counted, by the names of `PathCounters`, ended calls included."""
+        return await self.path_totals.total(self.calls)
+
+    def strays(self) -> DataPathCounters:
+        """Packets that belong to no call."""
+        return self.datapath.counters
+
+    def lags(self) -> Mapping[str, LoopLag]:
+        """How late the event loop is, by process."""
+        return {"server": self.lag}
 
     def stop(self) -> None:
         """Take no more calls, say goodbye to all, and return from `run` within the grace period.
@@ -128,14 +153,14 @@ class Server(Shared):
                 connection.cancel()
 
     def _log_refusal(self, peer: IPv4Address, why: str) -> None:
-        self.stats.refused += 1
+        self.stats.refuse(why)
         if self.log_limit.allows("connection refused"):
             log.warning("connection refused", peer=str(peer), why=why)
             self.authority.refused(peer, why)
 
     def _refuse(self, peer: IPv4Address) -> str | None:
         """Why this process takes no connection from ``peer``, or None; not true for longer than until a checkpoint."""
-        return "the server is stopping" if self.stopping else self.registry.refuse_stranger(peer)
+        return STOPPING if self.stopping else self.registry.refuse_stranger(peer)
 
     async def _serve_connection(self, connection: Connection, stream: trio.abc.Stream) -> None:
         self.connections.add(connection)

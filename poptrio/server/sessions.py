@@ -125,6 +125,11 @@ class LiveSessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._up.values()))  # whoever walks through them may end them
 
+    @property
+    def count(self) -> int:
+        """How many are up."""
+        return len(self._up)
+
     def find(self, session_id: str) -> Session | None:
         """The one with this `CallInfo.session_id`, or None."""
         return self._up.get(session_id)

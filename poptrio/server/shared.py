@@ -1,6 +1,7 @@
 """What all calls of one server share: authority, data path, limits, settings, and how long a goodbye may take."""
 
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -12,10 +13,13 @@ from poptrio.errors import CauseOfEnd
 from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.control_stream import echo_identifiers
+from poptrio.runtime.loop_lag import LoopLag
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.authority import Authority
 from poptrio.server.domains import DomainRule
 from poptrio.server.goodbyes import Goodbyes
+from poptrio.server.path_totals import PathTotals
+from poptrio.server.refusals import label_of
 from poptrio.server.registry import CallIds, Registry
 from poptrio.server.settings import control_settings, limit_settings, session_settings
 
@@ -25,12 +29,37 @@ ENDS_AT_ONCE = 32
 
 @dataclass(slots=True)
 class Stats:
-    """What the server counts over all calls; numbers that only grow."""
+    """What the server counts over all calls; numbers that only grow.
+
+    ``failed`` are calls that ended without having been up, ``refusals`` are counted by the labels of `refusals`,
+    ``left_out`` are log lines by event, ``reloads`` counts by whether they were good; ``reloaded_at`` is when the last
+    good one was, in Unix seconds, 0.0 before. ``worker_restarts`` are by number of the worker.
+    """
 
     up: int = 0
-    refused: int = 0
+    failed: int = 0
     internal_errors: int = 0
     ended: Counter[CauseOfEnd] = field(default_factory=Counter)
+    refusals: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+    reloads: Counter[bool] = field(default_factory=Counter)
+    reloaded_at: float = 0.0
+    worker_restarts: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def refused(self) -> int:
+        """Connections and calls that were refused."""
+        return self.refusals.total()
+
+    def refuse(self, why: str) -> None:
+        """One more is refused."""
+        self.refusals[label_of(why)] += 1
+
+    def reloaded(self, *, good: bool) -> None:
+        """The configuration was read again, and taken if it was ``good``."""
+        self.reloads[good] += 1
+        if good:
+            self.reloaded_at = time.time()
 
 
 class Shared:
@@ -58,7 +87,9 @@ class Shared:
         self.limit_settings = limit_settings(config)
         self.control_settings = control_settings(config)
         self.stats = Stats()
-        self.log_limit = LogLimit()
+        self.log_limit = LogLimit(self.stats.left_out)
+        self.path_totals = PathTotals()
+        self.lag = LoopLag()
         self.echo_identifiers = echo_identifiers()
         self.ends = trio.CapacityLimiter(ENDS_AT_ONCE)
         self.goodbyes = Goodbyes(config.server.grace)

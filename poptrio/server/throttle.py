@@ -63,11 +63,16 @@ class _Record:
 
 
 class Throttle:
-    """Delays in seconds: ``first`` after one failure, doubled by each further one, ``longest`` at most; 0 is none."""
+    """Delays in seconds: ``first`` after one failure, doubled by each further one, ``longest`` at most; 0 is none.
+
+    ``waiting`` attempts stand in line now, ``too_many`` were refused since the start because a line was too long.
+    """
 
     def __init__(self, first: float, longest: float) -> None:
         self._first = first
         self._longest = longest
+        self.waiting = 0
+        self.too_many = 0
         self._records: OrderedDict[str, _Record] = OrderedDict()
 
     @asynccontextmanager
@@ -81,12 +86,16 @@ class Throttle:
         for record in records:
             record.attempts += 1
         try:
-            while not (line := self._stand_in_line(records)) and of_user.judged >= MOST_JUDGED:
-                await of_user.changed.wait()
-            if line:
-                await trio.sleep_until(line[0].begin)
-            while busy := next((record for record in line if record.judged), None):
-                await busy.changed.wait()
+            self.waiting += 1
+            try:
+                while not (line := self._stand_in_line(records)) and of_user.judged >= MOST_JUDGED:
+                    await of_user.changed.wait()
+                if line:
+                    await trio.sleep_until(line[0].begin)
+                while busy := next((record for record in line if record.judged), None):
+                    await busy.changed.wait()
+            finally:
+                self.waiting -= 1
             for record in records:
                 record.judged += 1
             try:
@@ -144,6 +153,7 @@ class Throttle:
         if line:
             begins = [max(now, record.begin) + self._delay(record) for record in line]
             if any(begin - now > record.longest_queue for begin, record in zip(begins, line, strict=True)):
+                self.too_many += 1
                 raise TooManyAttempts(max(begins) - now)
             begin = max(begins)
             for record in line:

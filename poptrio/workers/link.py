@@ -29,6 +29,7 @@ from poptrio.server.throttle import TooManyAttempts
 from poptrio.workers import messages
 from poptrio.workers.channel import Channel, Question
 from poptrio.workers.remote_call import RemoteCall
+from poptrio.workers.tallies import Tallies
 
 log = structlog.get_logger("poptrio.workers")
 
@@ -45,6 +46,7 @@ class Common:
     authority: LocalAuthority
     counts: CallCounts
     stats: Stats
+    tallies: Tallies
     goodbyes: Goodbyes
     stopped: trio.Event
     nursery: trio.Nursery
@@ -53,22 +55,26 @@ class Common:
 class WorkerLink:
     """The parent's end of the conversation with one worker, over ``stream``.
 
-    ``started`` hears what the worker says about its start; ``news`` counts what it says. ``rested`` are the Call IDs of
-    its calls that have ended, and when, the oldest first.
+    It is worker ``number``. ``started`` hears what it says about its start; ``news`` counts what it says. ``rested``
+    are the Call IDs of its calls that have ended, and when, the oldest first.
     """
 
     def __init__(
         self,
         stream: trio.abc.Stream,
         common: Common,
+        number: int,
         started: Callable[[messages.Ready | messages.Failed], None],
     ) -> None:
         self.calls: dict[str, RemoteCall] = {}
         self.rested: deque[tuple[float, int]] = deque(maxlen=0x10000)
         self.news = 0
+        self.number = number
+        self.connection_count = 0
         self._authority = common.authority
         self._counts = common.counts
         self._stats = common.stats
+        self._tallies = common.tallies
         self._goodbyes = common.goodbyes
         self._stopped = common.stopped
         self._nursery = common.nursery
@@ -277,8 +283,11 @@ class WorkerLink:
                 call.moved(traffic)
 
     def _counted(self, message: messages.Counted) -> None:
-        self._stats.refused += message.refused
         self._stats.internal_errors += message.internal_errors
+        self._stats.refusals.update(message.refusals)
+        self._stats.left_out.update(message.left_out)
+        self._tallies.add(self.number, message)
+        self.connection_count = message.connections
 
     # The end of calls.
 
@@ -296,6 +305,7 @@ class WorkerLink:
         del self.calls[call.info.session_id]
         self._counts.uncount(call)
         self._stats.ended[call.cause] += 1
+        self._stats.failed += call.up_since is None
         self.rested.append((trio.current_time(), call.info.call_id))
         call.over()
         if call.asking is not None:

@@ -1,5 +1,6 @@
 """What parent and workers say to each other. A call is named by its `CallInfo.session_id`."""
 
+from collections import Counter
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
@@ -8,6 +9,7 @@ from poptrio.config import Config
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd, ConfigFault
 from poptrio.protocols.ppp.auth_requests import AuthRequest
+from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.authentication import Answer
 
 # From the parent to a worker.
@@ -175,10 +177,19 @@ class Refused:
 
 @dataclass(frozen=True)
 class Counted:
-    """Connections and calls refused, and errors of connections, since the last time."""
+    """What the worker has counted since the last time, and how many connections it has now.
 
-    refused: int
+    ``refusals``, ``left_out`` and ``internal_errors`` are those of `Stats`; ``packets`` are what all calls' paths have
+    counted, ``strays`` the `DataPathCounters`, both by name.
+    """
+
     internal_errors: int
+    refusals: Counter[str]
+    left_out: Counter[str]
+    packets: Counter[str]
+    strays: Counter[str]
+    lag: LoopLag
+    connections: int
 
 
 # Questions of a worker.

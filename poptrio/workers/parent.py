@@ -1,12 +1,15 @@
 """The parent of workers: what is one for all calls, whichever process has them. It opens no call itself."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import trio
 
 from poptrio.config import Config
+from poptrio.datapath.base import DataPathCounters
+from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.call_counts import CallCounts
 from poptrio.server.call_events import ObservedCall
 from poptrio.server.goodbyes import Goodbyes
@@ -15,6 +18,7 @@ from poptrio.server.registry import CALL_ID_REST
 from poptrio.server.shared import Stats
 from poptrio.workers import messages
 from poptrio.workers.link import Common, WorkerLink
+from poptrio.workers.tallies import Tallies
 
 
 class Parent:
@@ -33,7 +37,9 @@ class Parent:
         self._resting: dict[int, list[tuple[float, int]]] = {}  # when each Call ID of a dead worker was given back
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
-        self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
+        self.lag = LoopLag()
+        self._tallies = Tallies()
+        self._common = Common(authority, self.counts, self.stats, self._tallies, self.goodbyes, self.stopped, nursery)
 
     @property
     def stopping(self) -> bool:
@@ -48,6 +54,29 @@ class Parent:
     def calls(self) -> Sequence[ObservedCall]:
         """All calls, of one worker after the other, in the order in which they began."""
         return tuple(itertools.chain.from_iterable(link.calls.values() for link in self.links.values()))
+
+    @property
+    def connection_count(self) -> int:
+        """How many control connections there were when the workers last told."""
+        return sum(link.connection_count for link in self.links.values())
+
+    @property
+    def workers_running(self) -> int:
+        """How many worker processes there are."""
+        return len(self.links)
+
+    async def packets(self) -> Counter[str]:
+        """What all calls' paths have counted, as far as the workers have told."""
+        return Counter(self._tallies.packets)
+
+    def strays(self) -> DataPathCounters:
+        """Packets that belong to no call."""
+        return self._tallies.stray_counters()
+
+    def lags(self) -> Mapping[str, LoopLag]:
+        """How late the event loops are, by process."""
+        workers = {f"worker-{number}": lag for number, lag in sorted(self._tallies.lags.items())}
+        return {"parent": self.lag, **workers}
 
     def stop(self) -> None:
         """Let all workers stop with goodbyes; the second time at once."""
@@ -68,7 +97,7 @@ class Parent:
         ``started`` hears what it says about its start. Returns how many calls were lost with it.
         """
         number = begin.number
-        link = self.links[number] = WorkerLink(stream, self._common, started)
+        link = self.links[number] = WorkerLink(stream, self._common, number, started)
         try:
             link.tell(replace(begin, resting=self._still_resting(number)))
             lost = await link.run()

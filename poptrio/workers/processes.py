@@ -70,15 +70,18 @@ async def serve_with_workers(
         async with listening(config, passed=[opened.dup() for opened in passed]):
             pass  # a port that somebody else has is found out here; workers share theirs with anybody
         parent = Parent(config, LocalAuthority(config, hooks, sessions), accounts)
-        async with trio.open_nursery() as keepers:
-            async with trio.open_nursery() as starting:
-                for number in range(workers):
-                    begin = Begin(of_worker, number, workers, ask_first=hooks.has("poptrio_admit"))
-                    keeper = _Keeper(parent, begin, [opened.fileno() for opened in passed])
-                    starting.start_soon(keepers.start, keeper.run)
-            addresses = " ".join(map(str, config.server.listen))
-            log.info("listening", address=addresses, interface=" ".join(config.server.interfaces), workers=workers)
-            task_status.started(parent)
+        async with trio.open_nursery() as watching:
+            watching.start_soon(parent.lag.run)
+            async with trio.open_nursery() as keepers:
+                async with trio.open_nursery() as starting:
+                    for number in range(workers):
+                        begin = Begin(of_worker, number, workers, ask_first=hooks.has("poptrio_admit"))
+                        keeper = _Keeper(parent, begin, [opened.fileno() for opened in passed])
+                        starting.start_soon(keepers.start, keeper.run)
+                addresses = " ".join(map(str, config.server.listen))
+                log.info("listening", address=addresses, interface=" ".join(config.server.interfaces), workers=workers)
+                task_status.started(parent)
+            watching.cancel_scope.cancel()
     log.info("stopped")
 
 
@@ -129,6 +132,7 @@ class _Keeper:
                 await parent.stopped.wait()
             if not parent.stopping:
                 begun = trio.current_time()
+                parent.stats.worker_restarts[self._begin.number] += 1
                 life = await self._live(trio.TASK_STATUS_IGNORED)
 
     async def _live(self, task_status: trio.TaskStatus[None]) -> _Life:

@@ -35,6 +35,7 @@ from poptrio.server.server import Server
 from poptrio.server.settings import userspace_settings
 from poptrio.workers import messages
 from poptrio.workers.channel import Channel, Question
+from poptrio.workers.news import News
 from poptrio.workers.remote_authority import RemoteAuthority
 
 REPORT_INTERVAL = 5.0
@@ -72,6 +73,7 @@ class Worker:
         self._authority = RemoteAuthority(self._channel)
         self._open_datapath = open_datapath
         self._listen = listen
+        self._news = News()
         self._begin: messages.Begin | None = None
         self._begun = trio.Event()
         self._serving = trio.CancelScope()
@@ -107,10 +109,11 @@ class Worker:
             async with trio.open_nursery() as calls:
                 await calls.start(server.run, listeners)
                 nursery.start_soon(self._report, server)
+                nursery.start_soon(server.lag.run)
                 nursery.start_soon(garbage.collect_when_quiet, partial(getattr, server, "call_count"))
                 self.server = server
                 self._channel.tell(messages.Ready())
-            self._report_counts(server)
+            await self._report_counts(server)
             datapath.close()
             nursery.cancel_scope.cancel()
 
@@ -119,13 +122,11 @@ class Worker:
             await trio.sleep(REPORT_INTERVAL)
             self._channel.tell(messages.Alive())
             await self._authority.report_traffic()
-            self._report_counts(server)
+            await self._report_counts(server)
 
-    def _report_counts(self, server: Server) -> None:
-        stats = server.stats
-        if stats.refused or stats.internal_errors:
-            self._channel.tell(messages.Counted(stats.refused, stats.internal_errors))
-            stats.refused = stats.internal_errors = 0
+    async def _report_counts(self, server: Server) -> None:
+        """Tell what was counted since the last time."""
+        self._channel.tell(self._news.of(server, await server.packets()))
 
     def _failed(self, errors: Sequence[BaseException]) -> None:
         faults = tuple(fault for error in errors if isinstance(error, ConfigError) for fault in error.faults)

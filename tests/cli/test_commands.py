@@ -79,7 +79,7 @@ def test_a_plugin_without_keys_does_not_list_them(config: Path):
 def test_plugins_are_shown_in_order(config: Path):
     result = poptrio("plugins", config)
     assert result.exit_code == 0
-    lines = [line.split()[:3] for line in result.stdout.splitlines()]
+    lines = [line.split()[:3] for line in result.stdout.splitlines() if line[1] != " "]
     assert [line[0] for line in lines] == ["plugin", "chap-secrets", "ip-pool"]
     assert lines[1][1] == "poptrio"
 

@@ -96,8 +96,9 @@ def test_own_plugins_are_installed_like_foreign_ones():
     rows = Hooks.load(["chap-secrets"], ["ip-pool"]).table()
     assert [(row.name, row.distribution) for row in rows] == [("chap-secrets", "poptrio"), ("ip-pool", "poptrio")]
     assert rows[0].version
-    assert rows[0].hooks == ("poptrio_lifespan", "poptrio_authenticate", "poptrio_reload")
-    assert rows[1].hooks == ("poptrio_lifespan", "poptrio_allocate_address")
+    asked = ("poptrio_lifespan", "poptrio_authenticate", "poptrio_reload")
+    assert rows[0].hooks == (*asked, "poptrio_measurements", "poptrio_health")
+    assert rows[1].hooks == ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_health", "poptrio_pools")
 
 
 def test_each_server_has_its_own_object_of_a_plugin_class():

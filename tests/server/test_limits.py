@@ -126,6 +126,8 @@ async def test_too_many_calls_in_a_short_time(backend, log, autojump_clock):
         assert [(line["of"], line["count"]) for line in log.named("lines left out")] == [
             ("call refused", 200 - MOST_LINES)
         ]
+        assert memory.server.stats.left_out == {"call refused": 200 - MOST_LINES}
+        assert memory.server.stats.refusals == {"too-fast": 200}
         assert (await memory.dial()).address is not None
 
 

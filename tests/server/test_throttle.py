@@ -1,10 +1,12 @@
 """The delay after failed authentications: alone, and in calls where it can be measured."""
 
 import re
+from functools import partial
 from ipaddress import IPv4Address
 
 import pytest
 import trio
+import trio.testing
 
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.frames import Code, Protocol
@@ -283,3 +285,18 @@ def without_random(frames):
 
 LCP = Protocol.LCP.to_bytes(2, "big")
 RANDOM = re.compile(rb"(?<=\xc2\x23\x01\x00.[\x08\x10]).{8,16}(?=poptrio)|(?<=C=)[0-9A-F]+", re.S)
+
+
+async def test_who_waits_and_who_is_refused_is_counted(nursery, autojump_clock):
+    throttle = Throttle(1.0, 4.0)
+    throttle.failed(HERE, "alice")
+    assert (throttle.waiting, throttle.too_many) == (0, 0)
+    nursery.start_soon(partial(judge, throttle, HERE, "alice", good=True))
+    await trio.testing.wait_all_tasks_blocked()
+    assert throttle.waiting == 1
+    crowd = Crowd()
+    async with trio.open_nursery() as guesses:
+        for _ in range(30):
+            guesses.start_soon(crowd.guess, throttle, HERE, "alice")
+    assert throttle.waiting == 0
+    assert throttle.too_many == crowd.refused > 0

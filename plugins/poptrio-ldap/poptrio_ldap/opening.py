@@ -8,7 +8,6 @@ import structlog
 
 from poptrio.api import ConfigError, ConfigFault, Secret
 from poptrio_ldap.connection import LdapServer
-from poptrio_ldap.directory import Directory
 from poptrio_ldap.pool import Pool
 from poptrio_ldap.settings import LdapConfig
 from poptrio_ldap.threads import ThreadedDirectory
@@ -18,7 +17,7 @@ log = structlog.get_logger()
 
 def open_directories(
     settings: LdapConfig, folder: Path, patience: float, stack: AsyncExitStack
-) -> tuple[Directory, dict[str, Directory]]:
+) -> tuple[ThreadedDirectory, dict[str, ThreadedDirectory]]:
     """The directory for everybody, and those of domains with servers of their own. ``stack`` closes them.
 
     Nothing is connected before it is needed. Raises `ConfigError` with every fault.

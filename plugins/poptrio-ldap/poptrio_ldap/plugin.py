@@ -1,17 +1,19 @@
 """``ldap``: authenticates callers against a directory."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
 import trio
 
-from poptrio.api import AuthRequest, Decision, ServerInfo, Unavailable, hookimpl, read_config
+from poptrio.api import AuthRequest, Decision, Health, Measurement, ServerInfo, Unavailable, hookimpl, read_config
+from poptrio_ldap import metrics
 from poptrio_ldap.authenticator import Authenticator
 from poptrio_ldap.directory import Directory, DirectoryUnavailable, Search
 from poptrio_ldap.opening import open_directories
 from poptrio_ldap.places import Places
 from poptrio_ldap.settings import LdapConfig
+from poptrio_ldap.threads import ThreadedDirectory
 
 SHARE_OF_ANSWER_TIMEOUT = 0.9
 """Of the time that the server gives, what the plugin takes before it says itself that the directory is silent."""
@@ -24,6 +26,7 @@ class Ldap:
 
     def __init__(self) -> None:
         self._authenticator: Authenticator | None = None
+        self._directories: dict[str, ThreadedDirectory] = {}
         self._patience = 0.0
         self._ask_next = False
 
@@ -35,6 +38,7 @@ class Ldap:
         self._patience = server.answer_timeout * SHARE_OF_ANSWER_TIMEOUT
         async with AsyncExitStack() as stack:
             default, of_domains = open_directories(settings, server.folder, self._patience, stack)
+            self._directories = {metrics.DEFAULT: default, **of_domains}
             self.use(settings, default, of_domains)
             await _look_at(settings.base, default, self._patience)
             yield
@@ -43,6 +47,16 @@ class Ldap:
         """Answer by these directories from now on: the seam for tests."""
         self._ask_next = settings.unavailable == "next"
         self._authenticator = Authenticator(settings, Places(settings, directory, of_domains))
+
+    @hookimpl
+    def poptrio_measurements(self) -> Iterable[Measurement]:
+        """What the connections to the directories have counted."""
+        return metrics.measurements(self._directories)
+
+    @hookimpl
+    def poptrio_health(self) -> Health | None:
+        """Whether every directory has a server that answers."""
+        return metrics.health(self._directories) if self._directories else None
 
     @hookimpl
     async def poptrio_authenticate(self, request: AuthRequest) -> Decision | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Generic, Protocol, TypeVar
 
+from poptrio.api import Histogram
 from poptrio_ldap.directory import DirectoryUnavailable
 
 IDLE_TIME = 60.0
@@ -56,13 +57,25 @@ class _Slot(Generic[ConnT]):
 
     server: Server[ConnT]
     dead_until: float = float("-inf")
+    failures: int = 0
     idle: dict[Purpose, list[tuple[float, ConnT]]] = field(default_factory=lambda: {each: [] for each in Purpose})
+
+
+@dataclass(frozen=True, slots=True)
+class ServerState:
+    """A server by its ``url``: whether it failed lately, how many connections wait, and how often it failed."""
+
+    url: str
+    dead: bool
+    idle: int
+    failures: int
 
 
 class Pool(Generic[ConnT]):
     """Runs work on connections to the first of ``servers`` that answers.
 
     A server that failed is asked after the others for ``dead_time`` seconds. ``clock`` is seconds, any epoch.
+    ``seconds`` is how long work took that a server answered, ``unanswered`` what none did.
     """
 
     def __init__(
@@ -73,6 +86,8 @@ class Pool(Generic[ConnT]):
         self._clock = clock
         self._lock = threading.Lock()
         self._closed = False
+        self.seconds = {purpose: Histogram() for purpose in Purpose}
+        self.unanswered = 0
 
     def run(self, purpose: Purpose, work: Callable[[ConnT], ResultT], *, give_up_at: float = float("inf")) -> ResultT:
         """``work`` on an idle connection, else on a new one; it may be called again on another when one breaks.
@@ -81,14 +96,32 @@ class Pool(Generic[ConnT]):
         """
         failures = []
         for slot in self._in_order():
+            begun = self._clock()
             try:
-                return self._run_at(slot, purpose, work)
+                result = self._run_at(slot, purpose, work)
             except ConnectionLost as error:
                 failures.append(f"{slot.server.url}: {error}")
+                with self._lock:
+                    slot.failures += 1
                 slot.dead_until = self._clock() + self._dead_time
+            else:
+                with self._lock:
+                    self.seconds[purpose].observe(self._clock() - begun)
+                return result
             if self._clock() >= give_up_at:
                 break
+        with self._lock:
+            self.unanswered += 1
         raise DirectoryUnavailable("; ".join(failures))
+
+    def servers(self) -> "list[ServerState]":
+        """How every server is."""
+        now = self._clock()
+        with self._lock:
+            return [
+                ServerState(slot.server.url, slot.dead_until > now, sum(map(len, slot.idle.values())), slot.failures)
+                for slot in self._slots
+            ]
 
     def close(self) -> None:
         """Close what is idle now, and what is in use as soon as it is not."""

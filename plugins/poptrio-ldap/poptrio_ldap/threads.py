@@ -22,9 +22,19 @@ class ThreadedDirectory:
     """
 
     def __init__(self, pool: Pool[LdapConnection], *, connections: int, patience: float) -> None:
-        self._pool = pool
+        self.pool = pool
         self._limiter = trio.CapacityLimiter(connections)
         self._patience = patience
+
+    @property
+    def busy(self) -> int:
+        """Threads that ask just now."""
+        return self._limiter.borrowed_tokens
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for a thread."""
+        return self._limiter.statistics().tasks_waiting
 
     async def search(self, search: Search) -> list[Entry]:
         """See `Directory`."""
@@ -36,6 +46,6 @@ class ThreadedDirectory:
 
     async def _run(self, purpose: Purpose, work: Callable[[LdapConnection], ResultT]) -> ResultT:
         def run() -> ResultT:
-            return self._pool.run(purpose, work, give_up_at=time.monotonic() + self._patience)
+            return self.pool.run(purpose, work, give_up_at=time.monotonic() + self._patience)
 
         return await run_blocking(run, limiter=self._limiter)

@@ -23,12 +23,32 @@ class Helper(Protocol):
 
 
 class Helpers:
-    """Up to ``limit`` helpers, each made by ``start`` when it is first needed."""
+    """Up to ``limit`` helpers, each made by ``start`` when it is first needed.
+
+    ``answers``, ``starts`` and ``failures`` (questions that got none, or were given up) are counted since the start;
+    ``busy`` helpers have a question just now, and ``last_failed`` says whether the last one got no answer.
+    """
 
     def __init__(self, start: Callable[[], Awaitable[Helper]], limit: int) -> None:
         self._start = start
+        self.limit = limit
+        self.answers = 0
+        self.starts = 0
+        self.failures = 0
+        self.busy = 0
+        self.last_failed = False
         self._turns = trio.Semaphore(limit)
         self._idle: list[Helper] = []
+
+    @property
+    def idle(self) -> int:
+        """Helpers that have no question."""
+        return len(self._idle)
+
+    @property
+    def waiting(self) -> int:
+        """Questions that wait for a helper."""
+        return self._turns.statistics().tasks_waiting
 
     async def ask(self, question: bytes) -> Answer:
         """The answer of a free helper, waiting for one. Raises `HelperDied` and `BadAnswer`.
@@ -37,17 +57,31 @@ class Helpers:
         up would answer the wrong question next, so it is killed.
         """
         async with self._turns:
-            if self._idle:
-                try:
-                    return await self._ask(self._idle.pop(), question)
-                except HelperDied:
-                    self.kill_idle()  # what killed one has likely killed the others
-            return await self._ask(await self._start(), question)
+            self.busy += 1
+            answered = False
+            try:
+                answer = await self._answer(question)
+                answered = True
+                return answer
+            finally:
+                self.answers += answered
+                self.failures += not answered
+                self.last_failed = not answered
+                self.busy -= 1
 
     def kill_idle(self) -> None:
         """End all that have no question."""
         while self._idle:
             self._idle.pop().kill()
+
+    async def _answer(self, question: bytes) -> Answer:
+        if self._idle:
+            try:
+                return await self._ask(self._idle.pop(), question)
+            except HelperDied:
+                self.kill_idle()  # what killed one has likely killed the others
+        self.starts += 1
+        return await self._ask(await self._start(), question)
 
     async def _ask(self, helper: Helper, question: bytes) -> Answer:
         in_step = False

@@ -5,7 +5,7 @@ the hash when the response was right. That suffices for MPPE keys and for MS-CHA
 """
 
 import shutil
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -18,7 +18,9 @@ from poptrio.api import (
     ConfigFault,
     Decision,
     EapRequest,
+    Health,
     LocalEap,
+    Measurement,
     MsChapV1Request,
     MsChapV2ChangePasswordRequest,
     MsChapV2Request,
@@ -33,6 +35,7 @@ from poptrio.api import (
 )
 from poptrio_ntlm_auth.helpers import HelperDied, Helpers
 from poptrio_ntlm_auth.line_protocol import Answer, BadAnswer, challenge_question, password_question
+from poptrio_ntlm_auth.metrics import health, measurements
 from poptrio_ntlm_auth.outcomes import failure
 from poptrio_ntlm_auth.process import start_helper
 from poptrio_ntlm_auth.settings import NtlmAuthConfig
@@ -73,6 +76,16 @@ class NtlmAuth:
         self._domain = settings.domain
         self._patience = min(settings.timeout, answer_timeout * SHARE_OF_ANSWER_TIMEOUT)
         self._ask_next = settings.unavailable == "next"
+
+    @hookimpl
+    def poptrio_measurements(self) -> Iterable[Measurement]:
+        """What the helpers have counted."""
+        return () if self._helpers is None else measurements(self._helpers)
+
+    @hookimpl
+    def poptrio_health(self) -> Health | None:
+        """Whether the last question was answered."""
+        return None if self._helpers is None else health(self._helpers)
 
     @hookimpl
     async def poptrio_authenticate(self, request: AuthRequest) -> Decision | None:

@@ -53,7 +53,7 @@ class AccountingSettings:
 
 
 class Accounting:
-    """Takes the records of calls. ``identity`` makes the attributes by which RADIUS knows a call."""
+    """Takes the records of calls to ``spool``. ``identity`` makes the attributes by which RADIUS knows a call."""
 
     def __init__(
         self,
@@ -62,8 +62,8 @@ class Accounting:
         identity: Callable[[CallInfo], Attributes],
         sessions: Sessions,
     ) -> None:
+        self.spool = spool
         self._settings = settings
-        self._spool = spool
         self._identity = identity
         self._sessions = sessions
         self._open: dict[str, OpenSession] = {}
@@ -93,7 +93,7 @@ class Accounting:
             )
         if record.kind is AccountingKind.START and self._settings.failure == "end-call":
             self._starts.expect(session_id)
-        return self._spool.put(record.kind, session_id, event_time, attributes, session)
+        return self.spool.put(record.kind, session_id, event_time, attributes, session)
 
     def acknowledged(self, record: Record) -> None:
         """A server has ``record``."""
@@ -118,7 +118,7 @@ class Accounting:
                 seconds, traffic = session.seconds, session.traffic
                 noted.append(replace(known, time=time.time(), seconds=seconds, traffic=traffic))
         # Of those that ended meanwhile the Stop has been taken, and they must not be opened again.
-        self._spool.note(session for session in noted if session.session_id in self._open)
+        self.spool.note(session for session in noted if session.session_id in self._open)
 
     def _end(self, session_id: str) -> None:
         session = self._sessions.find(session_id)

@@ -5,10 +5,14 @@ that one is acknowledged. A record that counts traffic stands for every earlier 
 counters are totals), so a newer Interim or the Stop takes the place of an Interim that has not been sent yet.
 """
 
+import itertools
 from collections import deque
 
 from poptrio.api import AccountingKind
 from poptrio_radius.spool_file import Record
+
+LOOKED_AT = 1000
+"""Sessions among which the oldest record is looked for: where there are more, nothing is sent and they are in order."""
 
 
 class Backlog:
@@ -28,6 +32,12 @@ class Backlog:
     def is_over_limit(self) -> bool:
         """Whether there are more Starts and Stops than ``limit``."""
         return self._length > self._limit
+
+    @property
+    def oldest(self) -> float | None:
+        """When the oldest record happened, in Unix seconds, looked for among the sessions that wait longest."""
+        waiting = itertools.islice(self._queues.values(), LOOKED_AT)
+        return min((queue[0].time for queue in waiting), default=None)
 
     def add(self, record: Record) -> list[Record]:
         """Put ``record`` behind the others of its session. Returns those that are dropped for it."""

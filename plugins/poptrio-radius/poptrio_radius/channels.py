@@ -187,7 +187,9 @@ class Channels:
             self._drop(bad.flaw.value)
             return
         self.counters.replies += 1
-        self.counters.round_trip = trio.current_time() - transmission.sent_at
+        self.counters.codes[packet.code] += 1
+        self.counters.round_trip = round_trip = trio.current_time() - transmission.sent_at
+        self.counters.round_trips.observe(round_trip)
         self.heard()
         transmission.answer.arrived(packet, transmission)
         transmission.close()

@@ -6,6 +6,7 @@ wants. A packet that comes again gets the answer that it got the first time, and
 """
 
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -59,7 +60,11 @@ class CoaSettings:
 
 
 class CoaServer:
-    """Answers requests about ``sessions``; ``clock`` is wall-clock time in Unix seconds."""
+    """Answers requests about ``sessions``; ``clock`` is wall-clock time in Unix seconds.
+
+    ``results`` counts requests by what was wanted, "disconnect" or "change", and what came of it; those that got no
+    answer as "unknown" and "dropped", those that came again as "unknown" and "repeated".
+    """
 
     def __init__(
         self,
@@ -71,6 +76,7 @@ class CoaServer:
         self._settings = settings
         self._sessions = sessions
         self._clock = clock
+        self.results: Counter[tuple[str, str]] = Counter()
         self._answers: dict[tuple[IpAddress, int, bytes], tuple[float, bytes]] = {}  # with the time of their end
         self._seldom = Seldom(clock)
 
@@ -83,12 +89,15 @@ class CoaServer:
             request = self._verified(datagram, secret)
         except (Dropped, BadPacket) as dropped:
             why = str(dropped)
+            self.results["unknown", "dropped"] += 1
             if (count := self._seldom.due(why)) is not None:
                 log.warning("dynamic authorization dropped", client=str(source), why=why, count=count)
             return None
         self._forget_old_answers()
         key = (source, request.identifier, request.authenticator)
-        if key not in self._answers:
+        if key in self._answers:
+            self.results["unknown", "repeated"] += 1
+        else:
             answer = self._decide(request, secret, str(source))
             if len(self._answers) >= MOST_ANSWERS:
                 return answer
@@ -130,11 +139,13 @@ class CoaServer:
         try:
             done = self._carry_out(request, client)
         except Refused as refused:
+            self.results[kind, "refused"] += 1
             code = Code.DISCONNECT_NAK if disconnect else Code.COA_NAK
             answer.add("Error-Cause", refused.error_cause)
             cause = refused.error_cause.value
             log.warning("dynamic authorization refused", client=client, kind=kind, error_cause=cause, why=str(refused))
         else:
+            self.results[kind, "done"] += 1
             code = Code.DISCONNECT_ACK if disconnect else Code.COA_ACK
             if disconnect:
                 answer.add("Acct-Terminate-Cause", ADMIN_RESET)

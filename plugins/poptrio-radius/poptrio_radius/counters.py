@@ -3,13 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass, field
 
+from poptrio.api import Histogram
+
 
 @dataclass(slots=True)
 class Counters:
-    """Counts since the start, for one server and one purpose. ``round_trip`` is the last one, in seconds.
+    """Counts since the start, for one server and one purpose; ``round_trips`` are seconds, ``round_trip`` is the last.
 
     ``requests`` are first transmissions, ``retransmissions`` the others; ``replies`` were verified; ``timeouts`` are
-    requests that a server left without an answer. ``dropped`` counts packets by why nobody got them.
+    requests that a server left without an answer. ``dropped`` counts packets by why nobody got them, ``codes`` replies
+    by their code.
     """
 
     requests: int = 0
@@ -18,4 +21,6 @@ class Counters:
     timeouts: int = 0
     probes: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    codes: Counter[int] = field(default_factory=Counter)
+    round_trips: Histogram = field(default_factory=Histogram)
     round_trip: float | None = None

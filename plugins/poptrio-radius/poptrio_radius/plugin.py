@@ -1,7 +1,7 @@
 """``radius``: the plugin. Its hooks hand on to `Authentication` and `Accounting`; its lifespan holds everything up."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
@@ -13,6 +13,8 @@ from poptrio.api import (
     CallInfo,
     ConfigError,
     ConfigFault,
+    Health,
+    Measurement,
     ServerInfo,
     hookimpl,
     read_config,
@@ -22,11 +24,13 @@ from poptrio_radius.authentication import Answer, Authentication
 from poptrio_radius.coa import CoaServer, CoaSettings, listening
 from poptrio_radius.coa_config import CoaConfig
 from poptrio_radius.config import RadiusConfig
+from poptrio_radius.metrics import health, measurements
 from poptrio_radius.packets import Request
 from poptrio_radius.pools import PoolMaker
 from poptrio_radius.server import Server
 from poptrio_radius.server_pool import NoReply, ServerPool
 from poptrio_radius.session_attributes import call_attributes, nas_attributes
+from poptrio_radius.spool import Spool
 from poptrio_radius.spool_file import SpoolError
 
 PLACE = "plugins.radius"
@@ -39,6 +43,7 @@ class Radius:
         self.servers: tuple[Server, ...] = ()
         self._authentication: Authentication | None = None
         self._accounting: Accounting | None = None
+        self._coa: CoaServer | None = None
 
     @hookimpl
     @asynccontextmanager
@@ -61,7 +66,8 @@ class Radius:
                 self.servers += accounting_pool.servers
                 self._accounting = await _open_accounting(stack, settings, accounting_pool, server)
             if settings.coa is not None and coa is not None:
-                await _listen(stack, settings.coa, CoaServer(coa, server.sessions))
+                self._coa = CoaServer(coa, server.sessions)
+                await _listen(stack, settings.coa, self._coa)
             yield
             await stack.aclose()  # the last records are sent by readers that run in the nursery
             nursery.cancel_scope.cancel()
@@ -77,6 +83,20 @@ class Radius:
         """Note down what happened; it is sent when there is somebody to send it to."""
         if self._accounting is not None:
             await self._accounting.account(record)
+
+    @hookimpl
+    def poptrio_measurements(self) -> Iterable[Measurement]:
+        """What servers, spool and DM/CoA server have counted."""
+        return measurements(self.servers, self._spool, self._coa)
+
+    @hookimpl
+    def poptrio_health(self) -> Health:
+        """Whether there is a server for everything, and room for what none takes."""
+        return health(self.servers, self._spool)
+
+    @property
+    def _spool(self) -> Spool | None:
+        return self._accounting.spool if self._accounting is not None else None
 
 
 async def _open_accounting(

@@ -42,7 +42,8 @@ class Spool:
     """What no server has acknowledged. ``limit`` is how many records there may be before Interims are dropped.
 
     ``stop_of`` makes the attributes of the Stop of a session that a crash cut off. ``ready`` is called with a session
-    that has something to send.
+    that has something to send. ``dropped`` counts Interims that were given up, because a later record says more, or
+    because there were too many.
     """
 
     def __init__(self, file: SpoolFile, limit: int, stop_of: StopOf, *, write: Write = in_thread) -> None:
@@ -57,8 +58,9 @@ class Spool:
         self._full = False
         self._last_number = 0  # given to a record
         self._last_entered = 0  # of the records that went into the backlog
-        self._limit = limit
+        self.limit = limit
         self.backlog = Backlog(limit)
+        self.dropped = 0
         self.ready: Callable[[str], None] = lambda session_id: None
         for record in file.recover(stop_of):
             self._last_number = record.number
@@ -97,14 +99,37 @@ class Spool:
         self.backlog.acknowledge(record)
         self._acknowledged.set()
         self._forget([record])
-        if self._full and len(self.backlog) < self._limit * EMPTY_ENOUGH:
+        if self._full and len(self.backlog) < self.limit * EMPTY_ENOUGH:
             self._full = False
         return self.backlog.has(record.session_id)
 
     def put_back(self, record: Record) -> bool:
         """No server has taken ``record``; it is kept. Whether there is anything of its session."""
-        self._forget(self.backlog.put_back(record))
+        covered = self.backlog.put_back(record)
+        self.dropped += len(covered)
+        self._forget(covered)
         return self.backlog.has(record.session_id)
+
+    @property
+    def is_failing(self) -> bool:
+        """Whether the disk does not take what is to be written."""
+        return self._failing
+
+    @property
+    def is_full(self) -> bool:
+        """Whether Interims are dropped."""
+        return self._full
+
+    @property
+    def waiting(self) -> int:
+        """Records that no server has acknowledged."""
+        unwritten = {**self._writing.added, **self._pending.added}
+        return len(self.backlog) + sum(number > self._last_entered for number in unwritten)
+
+    @property
+    def oldest(self) -> float | None:
+        """When what has waited longest happened, in Unix seconds; None when nothing waits."""
+        return self.backlog.oldest
 
     @property
     def is_empty(self) -> bool:
@@ -158,8 +183,9 @@ class Spool:
         """Let ``record`` be sent."""
         self._last_entered = record.number
         dropped = self.backlog.add(record)
+        self.dropped += len(dropped)
         self._forget(dropped)
-        if not self._full and len(self.backlog) >= self._limit:
+        if not self._full and len(self.backlog) >= self.limit:
             self._full = True
             log.warning("accounting spool is full", records=len(self.backlog))
         if self.backlog.has(record.session_id):
