@@ -12,6 +12,7 @@ from poptrio.cli import (
     kick,
     load,
     plugins,
+    pools,
     run,
     secrets,
     sessions,
@@ -38,6 +39,7 @@ app.command()(sessions.sessions)
 app.command("show")(sessions.show_call)
 app.command()(kick.kick)
 app.command()(stats.stats)
+app.command()(pools.pools)
 app.command()(top.top)
 app.command()(happenings.failures)
 app.command()(happenings.events)
