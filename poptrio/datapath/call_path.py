@@ -44,7 +44,7 @@ _NO_OPTIONS = 0x45
 _ICMP_RATE = 20.0
 _ICMP_BURST = 50.0
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger("poptrio.datapath")
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ LARGE_FILE = 16 * 1024
 NO_DIALIN_PERMISSION = 649
 """``ERROR_NO_DIALIN_PERMISSION`` (RFC 2759 §6)."""
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.chap-secrets")
 
 _Signature = tuple[int, ...]
 _Signatures = dict[Path, _Signature | None]

@@ -14,7 +14,7 @@ from poptrio.decisions import Accept, Challenge, LocalEap, Reject, Unavailable
 from poptrio.errors import NoAddress
 from poptrio.server.plugins import Plugin, pass_on
 
-log = structlog.get_logger("poptrio.server.hooks")
+log = structlog.get_logger("poptrio.plugins")
 
 
 class PluginFailed(Exception):

@@ -3,6 +3,8 @@
 import os
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -18,6 +20,10 @@ from poptrio.server.domains import DomainRule
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.registry import CallIds, Registry
 from poptrio.server.settings import control_settings, limit_settings, session_settings
+from poptrio.server.tracing import LocalTracing
+
+if TYPE_CHECKING:
+    from poptrio.server.connection import Connection
 
 ENDS_AT_ONCE = 32
 """Control connections that end in one turn of the event loop: about 25 ms."""
@@ -63,3 +69,5 @@ class Shared:
         self.ends = trio.CapacityLimiter(ENDS_AT_ONCE)
         self.goodbyes = Goodbyes(config.server.grace)
         self.stopping = False
+        self.connections: set[Connection] = set()
+        self.tracing = LocalTracing(config, self.ticker, partial(iter, self.connections))

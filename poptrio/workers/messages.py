@@ -7,8 +7,10 @@ from poptrio.calls import CallInfo, Traffic
 from poptrio.config import Config
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd, ConfigFault
+from poptrio.observe.areas import Levels
 from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.server.authentication import Answer
+from poptrio.server.tracing import Subject
 
 # From the parent to a worker.
 
@@ -65,6 +67,14 @@ class ChangeCall:
 
     session_id: str
     accept: Accept
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Log from these levels upwards, and trace these for so many seconds."""
+
+    levels: Levels
+    traces: dict[Subject, float]
 
 
 # From a worker to the parent.

@@ -13,6 +13,7 @@ from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.registry import CALL_ID_REST
 from poptrio.server.shared import Stats
+from poptrio.server.tracing import Tracing
 from poptrio.workers import messages
 from poptrio.workers.link import Common, WorkerLink
 
@@ -33,6 +34,7 @@ class Parent:
         self._resting: dict[int, list[tuple[float, int]]] = {}  # when each Call ID of a dead worker was given back
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
+        self.tracing = Tracing(config, self._tell_all_to_follow)
         self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
 
     @property
@@ -71,11 +73,19 @@ class Parent:
         link = self.links[number] = WorkerLink(stream, self._common, started)
         try:
             link.tell(replace(begin, resting=self._still_resting(number)))
+            link.tell(self._follow())
             lost = await link.run()
         finally:
             del self.links[number]
         self._resting.setdefault(number, []).extend(link.rested)
         return len(lost)
+
+    def _follow(self) -> messages.Follow:
+        return messages.Follow(self.tracing.levels, dict(self.tracing.traces))
+
+    def _tell_all_to_follow(self) -> None:
+        for link in self.links.values():
+            link.tell(self._follow())
 
     def news_of(self, number: int) -> int:
         """How much the worker has said so far; nothing new for long means that it hangs."""
