@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from struct import Struct
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -33,6 +34,9 @@ from poptrio.datapath.packets import (
     may_fragment,
 )
 from poptrio.protocols.gre import GreChannel, GreSettings
+
+if TYPE_CHECKING:
+    from poptrio.datapath.tap import Tap
 
 _IPV4_FIELD = IPV4.to_bytes(2, "big")
 
@@ -65,7 +69,10 @@ class Ports:
 
 
 class GreCallPath:
-    """A `CallPath` over enhanced GRE. ``peer`` is the four octets of the peer's outer address."""
+    """A `CallPath` over enhanced GRE. ``peer`` is the four octets of the peer's outer address.
+
+    Who looks at its packets is ``tap`` (`datapath.tap`); nothing here asks whether there is one.
+    """
 
     __slots__ = (
         "_call_at",
@@ -85,11 +92,13 @@ class GreCallPath:
         "counters",
         "endpoint",
         "peer",
+        "tap",
     )
 
     def __init__(self, endpoint: CallEndpoint, owner: CallOwner, ports: Ports, settings: GreSettings) -> None:
         self.endpoint = endpoint
         self.peer = endpoint.peer.packed
+        self.tap: Tap | None = None
         self.counters = PathCounters()
         self._network: OpenNetwork | None = None
         self._owner = owner

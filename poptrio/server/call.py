@@ -100,6 +100,7 @@ class Call:
         self.stranger.known()
         self._connection_stranger.known()
         self.known_as(accept.user)
+        self.server.captures.call_authenticated(self)
 
     def known_as(self, *names: str) -> None:
         """The client calls itself, or is called, by these names; whoever waits for one of them hears of it."""

@@ -211,4 +211,5 @@ class Connection:
             call.end(cause, detail)
 
     def _trace(self, line: str) -> None:
-        trace_log.debug("control message", peer=str(self.peer), message=line)
+        log = trace_log.bind(peer=str(self.peer))
+        log.debug("control message", message=line)

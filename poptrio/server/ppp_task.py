@@ -90,7 +90,8 @@ class PppTask:
         self.driver.trace = self._trace if wanted else None
 
     def _trace(self, line: str) -> None:
-        self._call.bound(trace_log).debug("ppp packet", packet=line)
+        log = self._call.bound(trace_log)
+        log.debug("ppp packet", packet=line)
 
     def _happened(self, event: SessionEvent) -> None:
         call = self._call

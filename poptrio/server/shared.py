@@ -16,6 +16,7 @@ from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.control_stream import echo_identifiers
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.authority import Authority
+from poptrio.server.captures import LocalCaptures
 from poptrio.server.domains import DomainRule
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.registry import CallIds, Registry
@@ -71,3 +72,4 @@ class Shared:
         self.stopping = False
         self.connections: set[Connection] = set()
         self.tracing = LocalTracing(config, self.ticker, partial(iter, self.connections))
+        self.captures = LocalCaptures(config, self.ticker, self.registry.calls.values)

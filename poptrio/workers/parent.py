@@ -15,6 +15,7 @@ from poptrio.server.registry import CALL_ID_REST
 from poptrio.server.shared import Stats
 from poptrio.server.tracing import Tracing
 from poptrio.workers import messages
+from poptrio.workers.captures import ParentCaptures
 from poptrio.workers.link import Common, WorkerLink
 
 
@@ -34,8 +35,9 @@ class Parent:
         self._resting: dict[int, list[tuple[float, int]]] = {}  # when each Call ID of a dead worker was given back
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
+        self.captures = ParentCaptures(config, self.calls, self.links)
         self.tracing = Tracing(config, self._tell_all_to_follow)
-        self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery)
+        self._common = Common(authority, self.counts, self.stats, self.goodbyes, self.stopped, nursery, self.captures)
 
     @property
     def stopping(self) -> bool:
@@ -77,6 +79,7 @@ class Parent:
             lost = await link.run()
         finally:
             del self.links[number]
+            self.captures.worker_gone(number)
         self._resting.setdefault(number, []).extend(link.rested)
         return len(lost)
 

@@ -35,6 +35,7 @@ from poptrio.server.server import Server
 from poptrio.server.settings import userspace_settings
 from poptrio.server.tracing import LocalTracing
 from poptrio.workers import messages
+from poptrio.workers.captures import send_capture
 from poptrio.workers.channel import Channel, Question
 from poptrio.workers.remote_authority import RemoteAuthority
 
@@ -77,6 +78,7 @@ class Worker:
         self._begun = trio.Event()
         self._serving = trio.CancelScope()
         self._tracing: LocalTracing | None = None
+        self._nursery: trio.Nursery | None = None
         self._follow: messages.Follow | None = None
 
     async def run(self) -> None:
@@ -103,6 +105,7 @@ class Worker:
     async def _serve(self, begin: messages.Begin) -> None:
         datapath = self._open_datapath(begin)
         async with self._listen(begin.config) as listeners, trio.open_nursery() as nursery:
+            self._nursery = nursery
             await nursery.start(datapath.run)
             call_ids = CallIds(of=CallIdSlice(begin.number, begin.workers))
             call_ids.rest(begin.resting, trio.current_time())
@@ -152,6 +155,10 @@ class Worker:
                     self.server.close_connection(message.connection_id, message.why)
             case messages.Assigned():
                 self._authority.assigned(message)
+            case messages.StartCapture():
+                assert self._nursery is not None
+                assert self.server is not None  # it has told of the call
+                self._nursery.start_soon(send_capture, message, self.server.captures, self._channel)
             case messages.Follow():
                 self._follow = message
                 self._obey()
