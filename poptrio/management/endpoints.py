@@ -1,8 +1,10 @@
 """The table of all endpoints."""
 
+from poptrio.management.capture import MEDIA_TYPE, capture
 from poptrio.management.control import shut_down
 from poptrio.management.endpoint import Endpoint
 from poptrio.management.events import list_failures, stream_events
+from poptrio.management.log import begin_trace, change_log, end_trace, show_log
 from poptrio.management.sessions import kick, list_sessions, show_session
 from poptrio.management.stats import show_stats
 
@@ -13,5 +15,10 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/failures", list_failures),
     Endpoint("GET", "/v1/events", stream_events, "text/event-stream"),
     Endpoint("GET", "/v1/stats", show_stats),
+    Endpoint("GET", "/v1/log", show_log),
+    Endpoint("PUT", "/v1/log", change_log),
+    Endpoint("POST", "/v1/trace", begin_trace),
+    Endpoint("POST", "/v1/trace/end", end_trace),
+    Endpoint("GET", "/v1/capture", capture, MEDIA_TYPE),
     Endpoint("POST", "/v1/shutdown", shut_down),
 )
