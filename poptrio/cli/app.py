@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from poptrio import __version__
-from poptrio.cli import check, dial, load, plugins, run, secrets, systemd
+from poptrio.cli import capture, check, dial, load, log, plugins, run, secrets, systemd
 
 app = typer.Typer(
     name="poptrio",
@@ -21,6 +21,9 @@ app.command()(dial.dial)
 app.command()(load.load)
 app.command()(systemd.systemd_unit)
 app.add_typer(secrets.app)
+app.command()(log.log)
+app.command()(log.trace)
+app.command()(capture.capture)
 
 
 def _print_version(wanted: bool) -> None:
