@@ -129,10 +129,3 @@ async def test_a_file_that_cannot_be_written_is_said(api, tmp_path):
         refused = await poptrio(server, "capture", "alice", "-w", tmp_path)
         assert refused.exit_code == 1
         assert refused.stderr == f"{tmp_path} cannot be written: Is a directory\n"
-
-
-def test_without_a_server_it_says_so(tmp_path):
-    for command in (["log"], ["trace"], ["capture", "alice", "-w", str(tmp_path / "x")]):
-        result = CliRunner().invoke(app, [*command, "--socket", str(tmp_path / "nothing")])
-        assert result.exit_code == 1
-        assert "there is no such socket" in result.stderr
