@@ -84,7 +84,7 @@ def _section(path: str, command: Any) -> str:
     arguments = [parameter for parameter in command.params if parameter.param_type_name == "argument"]
     options = [parameter for parameter in command.params if parameter.param_type_name == "option"]
     title = " ".join([path, *(argument.metavar for argument in arguments)])
-    rows = [f"| `{argument.metavar}` | needed | {argument.help} |" for argument in arguments]
+    rows = [f"| `{argument.metavar}` | {_default(argument)} | {argument.help} |" for argument in arguments]
     rows += [f"| `{_option(option)}` | {_default(option)} | {option.help} |" for option in options]
     table = "\n".join(["| | default | |", "|---|---|---|", *rows])
     text = f"## {title}\n\n{_paragraphs(command.help)}\n\n{table}\n"

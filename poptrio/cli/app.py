@@ -6,11 +6,13 @@ import typer
 
 from poptrio import __version__
 from poptrio.cli import (
+    capture,
     check,
     dial,
     happenings,
     kick,
     load,
+    log,
     plugins,
     pools,
     run,
@@ -44,6 +46,9 @@ app.command()(top.top)
 app.command()(happenings.failures)
 app.command()(happenings.events)
 app.command()(shutdown.shutdown)
+app.command()(log.log)
+app.command()(log.trace)
+app.command()(capture.capture)
 
 
 def _print_version(wanted: bool) -> None:

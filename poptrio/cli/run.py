@@ -21,13 +21,17 @@ from poptrio.observe.log import configure, escape
 from poptrio.runtime.activation import MANAGEMENT, passed_sockets
 from poptrio.runtime.privileges import Account, become
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.server")
 
 
 def run(config_file: ConfigFile) -> None:
     """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reads secrets again."""
     config = load_config(config_file)
-    configure(config.log.level, config.log.format)
+    try:
+        configure(**config.log.model_dump())
+    except ConfigError as error:  # there is no journal
+        report_faults(error.faults)
+        raise typer.Exit(ExitCode.USAGE) from None
     _refuse_without_rights(config)
     exit_code = _serve(config, config_file, raise_limit())
     if exit_code is not ExitCode.DONE:

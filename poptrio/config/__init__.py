@@ -5,6 +5,7 @@
 """
 
 from poptrio.config.config import Config
+from poptrio.config.observation import Capture, Log
 from poptrio.config.sections import (
     Accounting,
     Addresses,
@@ -13,7 +14,6 @@ from poptrio.config.sections import (
     Domain,
     EncryptionMode,
     Gre,
-    Log,
     Outcome,
     Ppp,
     Server,
@@ -26,6 +26,7 @@ __all__ = [
     "Addresses",
     "Authentication",
     "AuthenticationProtocol",
+    "Capture",
     "Config",
     "Domain",
     "EncryptionMode",

@@ -6,22 +6,23 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
-from poptrio.config.cross_checks import cross_faults
+from poptrio.config.cross_checks import cross_faults, named_plugins
 from poptrio.config.faults import Fault, Places, explain, syntax_fault, without
 from poptrio.config.insecure import insecure_settings
 from poptrio.config.management import Management
+from poptrio.config.observation import Capture, Log
 from poptrio.config.sections import (
     Accounting,
     Addresses,
     Authentication,
     Gre,
-    Log,
     Ppp,
     Section,
     Server,
     Sessions,
 )
 from poptrio.errors import ConfigError, ConfigFault
+from poptrio.observe.areas import all_areas
 from poptrio.server_info import ServerInfo
 from poptrio.sessions import NoSessions
 from poptrio.sessions import Sessions as SessionsUp
@@ -43,6 +44,7 @@ class Config(Section):
 
     management: Management = Field(default_factory=Management)
     log: Log = Field(default_factory=Log)
+    capture: Capture = Field(default_factory=Capture)
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
@@ -95,6 +97,7 @@ class Config(Section):
             config.authentication,
             config.accounting,
             config.plugins,
+            config.log,
             untrusted,
         )
         return config, faults + contradictions
@@ -103,6 +106,11 @@ class Config(Section):
     def folder(self) -> Path:
         """The folder of the configuration file, to which relative files are relative; absolute."""
         return self._folder
+
+    @property
+    def log_areas(self) -> tuple[str, ...]:
+        """Every area whose level can be set: poptrio's own, and the plugins."""
+        return all_areas(named_plugins(self.authentication, self.addresses, self.accounting))
 
     def server_info(self, sessions: SessionsUp | None = None) -> ServerInfo:
         """What plugins may know of the server; ``sessions`` are its calls that are up, none where it does not run."""

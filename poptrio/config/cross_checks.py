@@ -7,9 +7,11 @@ from ipaddress import IPv4Address
 
 from poptrio.config.domain_checks import domain_faults
 from poptrio.config.faults import Fault, KeyPath
+from poptrio.config.observation import Log
 from poptrio.config.pool_checks import pool_faults
 from poptrio.config.sections import Accounting, Addresses, Authentication, Ppp, Server
 from poptrio.config.values import interface_name
+from poptrio.observe.areas import all_areas
 
 YIELDING_KEYS = ("mschap-v2", "mschap-v1", "eap")
 """The authentication protocols that yield MPPE keys (RFC 3079), EAP by some of its methods."""
@@ -22,6 +24,7 @@ def cross_faults(
     authentication: Authentication,
     accounting: Accounting,
     plugin_tables: Iterable[str],
+    log: Log,
     untrusted: set[KeyPath],
 ) -> list[Fault]:
     """Every contradiction in a configuration, except those about an ``untrusted`` key (its value is a stand-in)."""
@@ -34,7 +37,8 @@ def cross_faults(
         pool_faults(addresses),
         domain_faults(authentication),
         _delays(authentication),
-        _unused_tables(plugin_tables, _named_plugins(authentication, addresses, accounting)),
+        _unused_tables(plugin_tables, named_plugins(authentication, addresses, accounting)),
+        _areas(log, all_areas(named_plugins(authentication, addresses, accounting))),
     )
     return [fault for involved, fault in found if not _touches(untrusted, involved)]
 
@@ -112,22 +116,32 @@ def _delays(authentication: Authentication) -> _Found:
         yield keys, Fault(keys[0], f"{first} is more than authentication.failure_delay_max = {most}")
 
 
-def _named_plugins(authentication: Authentication, addresses: Addresses, accounting: Accounting) -> list[str]:
+def named_plugins(authentication: Authentication, addresses: Addresses, accounting: Accounting) -> list[str]:
+    """The plugins that are loaded, some more than once."""
     of_domains = itertools.chain.from_iterable(authentication.plugins_by_domain.values())
     return [*authentication.plugins, *of_domains, *addresses.plugins, *accounting.plugins]
 
 
+_PLUGIN_LISTS = (
+    ("authentication", "plugins"),
+    ("authentication", "domains"),
+    ("addresses", "plugins"),
+    ("accounting", "plugins"),
+)
+
+
+def _areas(log: Log, areas: tuple[str, ...]) -> _Found:
+    for name in log.areas:
+        if name not in areas:
+            key = ("log", "areas", name)
+            yield (key, *_PLUGIN_LISTS), Fault(key, f"there is no such area; there are {', '.join(areas)}")
+
+
 def _unused_tables(plugin_tables: Iterable[str], named: list[str]) -> _Found:
-    lists = (
-        ("authentication", "plugins"),
-        ("authentication", "domains"),
-        ("addresses", "plugins"),
-        ("accounting", "plugins"),
-    )
     for name in plugin_tables:
         if name not in named:
             close = difflib.get_close_matches(name, named, n=1, cutoff=0.5)
             meant = f'; did you mean "{close[0]}"?' if close else ""
             key = ("plugins", name)
             sentence = f"no list of plugins (of authentication, addresses, accounting) names this one{meant}"
-            yield (key, *lists), Fault(key, sentence)
+            yield (key, *_PLUGIN_LISTS), Fault(key, sentence)

@@ -333,13 +333,3 @@ class Accounting(Section):
     ] = 0.1
     """By which part of it each interval is made longer or shorter at random, so that calls that came up together do
     not report together for ever."""
-
-
-class Log(Section):
-    """What is logged to standard error, and how."""
-
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least urgent level that is logged. "debug" shows every control message and PPP control packet."""
-
-    format: Literal["console", "json"] = "console"
-    """"console" is one readable line per event, "json" one JSON object per line."""

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from struct import Struct
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -34,6 +35,9 @@ from poptrio.datapath.packets import (
 )
 from poptrio.protocols.gre import GreChannel, GreSettings
 
+if TYPE_CHECKING:
+    from poptrio.datapath.tap import Tap
+
 _IPV4_FIELD = IPV4.to_bytes(2, "big")
 
 # Of an IPv4 header: version and length of the header, length of the packet, protocol, source.
@@ -44,7 +48,7 @@ _NO_OPTIONS = 0x45
 _ICMP_RATE = 20.0
 _ICMP_BURST = 50.0
 
-_log = structlog.get_logger(__name__)
+_log = structlog.get_logger("poptrio.datapath")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +69,10 @@ class Ports:
 
 
 class GreCallPath:
-    """A `CallPath` over enhanced GRE. ``peer`` is the four octets of the peer's outer address."""
+    """A `CallPath` over enhanced GRE. ``peer`` is the four octets of the peer's outer address.
+
+    Who looks at its packets is ``tap`` (`datapath.tap`); nothing here asks whether there is one.
+    """
 
     __slots__ = (
         "_call_at",
@@ -85,11 +92,13 @@ class GreCallPath:
         "counters",
         "endpoint",
         "peer",
+        "tap",
     )
 
     def __init__(self, endpoint: CallEndpoint, owner: CallOwner, ports: Ports, settings: GreSettings) -> None:
         self.endpoint = endpoint
         self.peer = endpoint.peer.packed
+        self.tap: Tap | None = None
         self.counters = PathCounters()
         self._network: OpenNetwork | None = None
         self._owner = owner

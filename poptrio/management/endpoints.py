@@ -1,8 +1,10 @@
 """The table of all endpoints."""
 
+from poptrio.management.capture import MEDIA_TYPE, capture
 from poptrio.management.control import shut_down
 from poptrio.management.endpoint import Endpoint
 from poptrio.management.events import list_failures, stream_events
+from poptrio.management.log import begin_trace, change_log, end_trace, show_log
 from poptrio.management.metrics import metrics
 from poptrio.management.plugins import list_plugins, list_pools, show_pool
 from poptrio.management.sessions import kick, list_sessions, show_session
@@ -19,5 +21,10 @@ ENDPOINTS = (
     Endpoint("GET", "/v1/pools", list_pools),
     Endpoint("GET", "/v1/pools/{pool}", show_pool),
     Endpoint("GET", "/metrics", metrics, "text/plain"),
+    Endpoint("GET", "/v1/log", show_log),
+    Endpoint("PUT", "/v1/log", change_log),
+    Endpoint("POST", "/v1/trace", begin_trace),
+    Endpoint("POST", "/v1/trace/end", end_trace),
+    Endpoint("GET", "/v1/capture", capture, MEDIA_TYPE),
     Endpoint("POST", "/v1/shutdown", shut_down),
 )

@@ -1,21 +1,29 @@
-"""Logs: structlog to standard error, as readable lines or as JSON, safe against what peers put into their names.
+"""Logs: structlog to standard error or the journal, as readable lines or as JSON, safe against what peers choose.
 
 A client chooses its user name, host name and vendor; none of them may forge a line, a field or a terminal command. So
 every value that is not printable is escaped here, once, for all log calls. Values under a secret's name are hidden.
+
+Levels belong to areas (`poptrio.observe.areas`) and change while the server runs. A logger, however it was made and
+bound, ends in the one `_Sink` of its area and looks at a number there, so that a change counts at once for all of them
+and what is not logged costs a comparison.
 """
 
 import logging
 import re
 import sys
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 import structlog
 from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-Level = Literal["debug", "info", "warning", "error"]
+from poptrio.errors import ConfigError, ConfigFault
+from poptrio.observe import journald
+from poptrio.observe.areas import Level, Levels, area_of
+
 Format = Literal["console", "json"]
+Output = Literal["stderr", "journald"]
 
 HIDDEN = "(hidden)"
 LONGEST_VALUE = 2000
@@ -24,26 +32,121 @@ LONGEST_VALUE = 2000
 _SECRET_NAMES = frozenset({"password", "passwords", "secret", "secrets", "key", "keys"})
 
 
-def configure(level: Level, format: Format) -> None:
-    """Log from ``level`` upwards to standard error in ``format``; takes the place of any earlier configuration.
+class _Sink:
+    """Where all loggers of an area end: ``threshold`` is its level as a number, the methods write what is rendered."""
 
-    What libraries log through Python's own logging (Trio reports failing accepts there) takes the same way, from
-    "warning" upwards.
+    __slots__ = ("critical", "debug", "error", "info", "threshold", "warning")
+
+    def __init__(self, threshold: int, write: Callable[[str], None]) -> None:
+        self.threshold = threshold
+        self.debug = self.info = self.warning = self.error = self.critical = write
+
+
+class _Sinks:
+    """The sinks of all areas, and the levels that they obey."""
+
+    def __init__(self) -> None:
+        self.levels = Levels()
+        self._write: Callable[[str], None] = structlog.PrintLogger(sys.stderr).msg
+        self._by_area: dict[str, _Sink] = {}
+        self._by_logger: dict[str, _Sink] = {}
+
+    def __call__(self, logger_name: str = "") -> _Sink:
+        """The sink of a logger: structlog's ``logger_factory``."""
+        sink = self._by_logger.get(logger_name)
+        if sink is None:
+            area = area_of(logger_name)
+            if area not in self._by_area:
+                self._by_area[area] = _Sink(self.levels.threshold(area), self._write)
+            sink = self._by_logger[logger_name] = self._by_area[area]
+        return sink
+
+    def begin(self, levels: Levels, write: Callable[[str], None]) -> None:
+        """From now on loggers write there."""
+        self._write = write
+        self._by_area, self._by_logger = {}, {}
+        self.obey(levels)
+
+    def obey(self, levels: Levels) -> None:
+        """From now on, also for loggers that exist."""
+        self.levels = levels
+        for area, sink in self._by_area.items():
+            sink.threshold = levels.threshold(area)
+        logging.root.setLevel(max(levels.threshold(""), logging.WARNING))
+
+
+def _bound_logger() -> type[structlog.typing.FilteringBoundLogger]:
+    """structlog's bound logger, whose methods look at the threshold of their sink each time."""
+    every = structlog.make_filtering_bound_logger(logging.DEBUG)
+
+    def method(name: str, level: int) -> Callable[..., Any]:
+        log_it = getattr(every, name)
+
+        def log_if_wanted(self: Any, event: str, *args: Any, **fields: Any) -> Any:
+            return None if self._logger.threshold > level else log_it(self, event, *args, **fields)
+
+        return log_if_wanted
+
+    levels = {"debug": 10, "info": 20, "warning": 30, "warn": 30, "error": 40}
+    return type("AreaBoundLogger", (every,), {name: method(name, level) for name, level in levels.items()})
+
+
+_sinks = _Sinks()
+_AreaBoundLogger = _bound_logger()
+
+
+def configure(
+    level: Level, format: Format, *, areas: Mapping[str, Level] | None = None, output: Output = "stderr"
+) -> None:
+    """Log from ``level`` upwards, of ``areas`` from another one; takes the place of any earlier configuration.
+
+    ``format`` is that of standard error; the journal gets fields. What libraries log through Python's own logging (Trio
+    reports failing accepts there) takes the same way, from "warning" upwards. Raises `ConfigError` if there is no
+    journal.
     """
-    threshold = logging.getLevelNamesMapping()[level.upper()]
-    renderer = _renderer(format)
+    if output == "journald":
+        if not journald.SOCKET.is_socket():
+            why = f'"journald" is not possible: there is no {journald.SOCKET}; use "stderr"'
+            raise ConfigError(ConfigFault("log.output", why))
+        write: Callable[[str], None] = journald.Journal(journald.SOCKET).write
+        renderer = _journal_renderer()
+    else:
+        write = structlog.PrintLogger(sys.stderr).msg
+        renderer = _renderer(format, colors=sys.stderr.isatty())
+        if journald.is_our_stderr():
+            renderer = _with_priority(renderer)
     structlog.configure(
         processors=[structlog.contextvars.merge_contextvars, *_common_processors(), renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(threshold),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        wrapper_class=_AreaBoundLogger,
+        logger_factory=_sinks,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(write)
     strip = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(foreign_pre_chain=_common_processors(), processors=[strip, renderer])
     )
     logging.root.handlers = [handler]
-    logging.root.setLevel(max(threshold, logging.WARNING))
+    _sinks.begin(Levels(level, areas or {}), write)
+
+
+def set_levels(levels: Levels) -> None:
+    """Log from these levels upwards, at once, whatever loggers there are."""
+    _sinks.obey(levels)
+
+
+class _Handler(logging.Handler):
+    """What libraries log goes where our own records go."""
+
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            self._write(self.format(record))
+        except Exception:  # noqa: BLE001 - whoever logs must not suffer from it; this is logging's own way to say so
+            self.handleError(record)
 
 
 def _common_processors() -> list[Processor]:
@@ -55,10 +158,32 @@ def _common_processors() -> list[Processor]:
     ]
 
 
-def _renderer(format: Format) -> Processor:
+def _with_priority(renderer: Processor) -> Processor:
+    """Lines as the journal wants them on standard error, with their priority in front (sd-daemon(3))."""
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        priority = f"<{journald.PRIORITIES.get(event.get('level', ''), 6)}>"
+        return "\n".join(priority + line for line in str(renderer(logger, method, event)).split("\n"))
+
+    return render
+
+
+def _journal_renderer() -> Processor:
+    """Records for the journal, which has times and levels of its own: a readable line, and all fields."""
+    line = _renderer("console", colors=False)
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        level = str(event.pop("level", method))
+        event.pop("timestamp", None)
+        fields = dict(event)
+        return journald.entry(str(line(logger, method, event)), level, fields)
+
+    return render
+
+
+def _renderer(format: Format, *, colors: bool) -> Processor:
     if format == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=False)
-    colors = sys.stderr.isatty()
     styles = ConsoleRenderer.get_default_column_styles(colors=colors)
     levels = ConsoleRenderer.get_default_level_styles(colors=colors)
     return ConsoleRenderer(

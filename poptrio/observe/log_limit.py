@@ -14,7 +14,7 @@ MOST_LINES = 50
 PERIOD = 10.0
 """Seconds."""
 
-log = structlog.get_logger("poptrio.log")
+log = structlog.get_logger("poptrio.server")
 
 
 class LogLimit:

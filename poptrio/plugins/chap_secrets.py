@@ -45,7 +45,7 @@ BROKEN = Metric("file_broken", "gauge", "Is the file broken, so that an older on
 READS = Metric("file_reads", "counter", "How often was the file read again, and could it be used?", ("result",))
 METRICS = (USERS, MODIFIED, BROKEN, READS)
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.chap-secrets")
 
 _Signature = tuple[int, ...]
 _Signatures = dict[Path, _Signature | None]

@@ -25,7 +25,7 @@ TERMINATE_WAIT = 1.0
 DRAIN_WAIT = 0.1
 """Seconds for output that a child of a script may hold open after its end."""
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.scripts")
 
 
 @dataclass(frozen=True, slots=True)

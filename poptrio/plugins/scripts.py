@@ -31,7 +31,7 @@ NO_TTY, NO_SPEED = "none", "0"
 LONGEST_VALUE = 1024
 """Characters of one variable."""
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.scripts")
 
 
 class ScriptsConfig(BaseModel):

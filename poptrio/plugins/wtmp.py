@@ -27,7 +27,7 @@ PLACE = "plugins.wtmp"
 LINE = "pptp"
 """What the line of each call begins with; its Call ID follows."""
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.wtmp")
 
 
 class WtmpConfig(BaseModel):

@@ -30,7 +30,7 @@ class PppDriver:
 
     ``happened`` hears every session event that the driver does not carry out itself; it returns at once. ``failed``
     hears why the path cannot go on. ``heard`` is when the first frame came, ``over`` is set when the session has ended.
-    ``trace`` gets a line for every control frame, without secrets: ``sent [LCP TermReq 2]``.
+    ``trace`` gets a line for every control frame, without secrets: ``sent [LCP TermReq 2]``; it may change at any time.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class PppDriver:
         self._session = session
         self._happened = happened
         self._failed = failed
-        self._trace = trace
+        self.trace = trace
         self._path: CallPath | None = None
         self._early: list[bytes] = []
         self._alarm = ticker.alarm(self._deadline_reached)
@@ -70,8 +70,8 @@ class PppDriver:
                 self._carry_out(event)
             if self._path is not None:
                 for frame in self._session.frames_to_send():
-                    if self._trace is not None:
-                        self._trace(f"sent [{log_line(frame)}]")
+                    if self.trace is not None:
+                        self.trace(f"sent [{log_line(frame)}]")
                     self._path.send_frame(frame)
             self._alarm.set(self._session.next_deadline())
         except Exception as error:
@@ -100,8 +100,8 @@ class PppDriver:
         now = trio.current_time()
         if self.heard is None:
             self.heard = now
-        if self._trace is not None:
-            self._trace(f"received [{log_line(frame)}]")
+        if self.trace is not None:
+            self.trace(f"received [{log_line(frame)}]")
         if self._path is not None:
             self.do(self._session.receive_frame, frame, now)
         elif len(self._early) < EARLY_FRAMES:

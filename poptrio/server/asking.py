@@ -16,7 +16,7 @@ from poptrio.errors import NoAddress
 from poptrio.server.plugin_tallies import PluginTally
 from poptrio.server.plugins import Plugin, pass_on
 
-log = structlog.get_logger("poptrio.server.hooks")
+log = structlog.get_logger("poptrio.plugins")
 
 
 class PluginFailed(Exception):

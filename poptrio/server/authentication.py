@@ -26,7 +26,7 @@ CAUSES_OF_REJECT = {
 }
 """Why a call ends, by the code of the `Reject` that ends it (RFC 2759 §6); any other is an authentication failure."""
 
-log = structlog.get_logger("poptrio.server.hooks")
+log = structlog.get_logger("poptrio.plugins")
 
 
 @dataclass(frozen=True, slots=True)

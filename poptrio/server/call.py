@@ -1,6 +1,6 @@
 """One call as the server sees it: who, how far it came, what it holds, and why it ends. It lives in `call_task`."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import structlog
 import trio
@@ -12,6 +12,7 @@ from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
 from poptrio.runtime.flag import Flag
 from poptrio.server.call_counts import Stranger
+from poptrio.server.domains import folded
 from poptrio.server.limits import CallLimits
 from poptrio.server.sessions import SessionCall
 from poptrio.server.shared import Shared
@@ -33,6 +34,10 @@ DROPS = (
 _NOTHING_COUNTED = PathCounters()
 
 
+def _nothing() -> None:
+    """What a call does while it has no PPP session."""
+
+
 class Call:
     """The state of one call.
 
@@ -41,7 +46,8 @@ class Call:
     ends, as far as anybody is told, ``why`` the sentence about it. ``id_told``: the client may have heard its Call ID.
     ``connection_stranger`` counts its control connection until somebody on it is authenticated. ``limits`` are there
     while its path is; ``counted_names`` are the names by which its user's sessions are counted, ``replaced`` those that
-    have to end for it; ``released`` is set when it holds nothing any more.
+    have to end for it; ``released`` is set when it holds nothing any more. ``names`` are those that its client is known
+    by, folded; ``retrace`` decides anew whether its packets are traced.
     """
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
@@ -54,6 +60,8 @@ class Call:
         self.begun = trio.current_time()
         self.steps: dict[str, float] = {}
         self.name = ""
+        self.names: frozenset[str] = frozenset()
+        self.retrace: Callable[[], None] = _nothing
         self.accept: Accept | None = None
         self.lease: AddressLease | None = None
         self.path: CallPath | None = None
@@ -75,7 +83,10 @@ class Call:
     @property
     def log(self) -> structlog.typing.FilteringBoundLogger:
         """A logger that says which call it is; made when it is needed, for most calls are silent for hours."""
-        logger: structlog.typing.FilteringBoundLogger = structlog.get_logger("poptrio.call")
+        return self.bound(structlog.get_logger("poptrio.call"))
+
+    def bound(self, logger: structlog.typing.FilteringBoundLogger) -> structlog.typing.FilteringBoundLogger:
+        """``logger``, which says from here on which call it is."""
         return logger.bind(call=self.info.call_id, peer=str(self.info.peer))
 
     @property
@@ -88,6 +99,15 @@ class Call:
         self.accept = accept
         self.stranger.known()
         self._connection_stranger.known()
+        self.known_as(accept.user)
+        self.server.captures.call_authenticated(self)
+
+    def known_as(self, *names: str) -> None:
+        """The client calls itself, or is called, by these names; whoever waits for one of them hears of it."""
+        known = self.names.union(map(folded, names))
+        if known != self.names:
+            self.names = known
+            self.server.tracing.call_named(self)
 
     def passed(self, step: str) -> None:
         """The call has got through this step."""

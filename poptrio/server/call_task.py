@@ -136,6 +136,7 @@ class _CallTask:
         self._control.forget_call(call)
         call.log_end()
         call.limits = call.nursery = None
+        del call.retrace
         dismantle(call.accounting)
         if self._ppp is not None:
             self._ppp.dismantle()

@@ -22,6 +22,7 @@ from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.call_task import run_call
 from poptrio.server.refusals import NO_CALL_ID, STOPPING, WRONG_REQUEST
 from poptrio.server.shared import Shared
+from poptrio.server.tracing import trace_log
 
 log = structlog.get_logger("poptrio.connection")
 
@@ -43,10 +44,10 @@ class Connection:
         self.calls: dict[int, Call] = {}
         self.id = connection_id
         self._unanswered: dict[int, events.CallRequested] = {}
-        trace = self._trace if server.config.log.level == "debug" else None
         self._control = ControlConnection(
-            Role.SERVER, server.control_settings, trio.current_time(), server.echo_identifiers, trace=trace
+            Role.SERVER, server.control_settings, trio.current_time(), server.echo_identifiers
         )
+        self.retrace()
         self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends)
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0
@@ -89,6 +90,13 @@ class Connection:
         """The server stops at once: wait for nothing that is being written."""
         self._wire.abandon()
 
+    def retrace(self) -> None:
+        """Decide anew whether control messages are traced, and the packets of the calls."""
+        wanted = self.server.tracing.wants_messages(self.peer, self.calls.values())
+        self._control.trace(self._trace if wanted else None)
+        for call in self.calls.values():
+            call.retrace()
+
     # What calls ask for (`call_task.ControlPart`).
 
     async def accept_call(self, call_id: int) -> bool:
@@ -113,6 +121,7 @@ class Connection:
     def forget_call(self, call: Call) -> None:
         """The call is released."""
         del self.calls[call.info.call_id]
+        self.retrace()
         if self._no_calls is not None and not self.calls:
             self._no_calls.set()
 
@@ -203,4 +212,5 @@ class Connection:
             call.end(cause, detail)
 
     def _trace(self, line: str) -> None:
-        self._log.debug("control message", message=line)
+        log = trace_log.bind(peer=str(self.peer))
+        log.debug("control message", message=line)

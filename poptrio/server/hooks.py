@@ -34,7 +34,7 @@ ACCOUNT = "poptrio_account"
 ONLY_NOT_MINE: tuple[Outcome, ...] = ("not-mine",)
 """The outcome of authentication after which another plugin may always be asked."""
 
-log = structlog.get_logger("poptrio.server.hooks")
+log = structlog.get_logger("poptrio.plugins")
 
 
 class Hooks:

@@ -8,16 +8,29 @@ from poptrio.config import Config
 from poptrio.datapath.base import DataPathCounters
 from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.call_events import ObservedCall
+from poptrio.server.captures import Captures
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.shared import Stats
+from poptrio.server.tracing import Tracing
 
 
 class Operated(Protocol):
-    """A server that runs. ``authority`` has its plugins, sessions, and its journal."""
+    """A server that runs. ``authority`` has its plugins, sessions, and its journal.
+
+    ``tracing`` changes what is logged of it, ``captures`` are the files that are made of its packets.
+    """
 
     config: Config
     authority: LocalAuthority
     stats: Stats
+
+    @property
+    def tracing(self) -> Tracing:
+        """What is logged of it."""
+
+    @property
+    def captures(self) -> Captures:
+        """The files that are made of its packets."""
 
     @property
     def stopping(self) -> bool:

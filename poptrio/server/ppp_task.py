@@ -8,6 +8,7 @@ from functools import partial
 from ipaddress import IPv4Address
 from typing import assert_never
 
+import structlog
 import trio
 
 from poptrio.calls import AddressLease
@@ -29,6 +30,9 @@ from poptrio.server.conversation import Conversation
 from poptrio.server.domains import seen_and_used
 from poptrio.server.session_limit import TooManySessions
 from poptrio.server.throttle import TooManyAttempts
+from poptrio.server.tracing import trace_log
+
+log = structlog.get_logger("poptrio.ppp")
 
 WISH_WAIT = 5.0
 """Seconds for a client to ask for an address by itself, where it may choose one. MPPE comes before that."""
@@ -40,8 +44,9 @@ class PppTask:
     def __init__(self, call: Call) -> None:
         self._call = call
         self._session = ServerSession(call.server.session_settings, call.server.random)
-        trace = self._trace if call.server.config.log.level == "debug" else None
-        self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed, trace)
+        self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
+        call.retrace = self._retrace
+        call.retrace()
         self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
         self._conversation = Conversation()
         self._wish_known = Flag()
@@ -80,8 +85,13 @@ class PppTask:
     def _path_failed(self, reason: str) -> None:
         self._call.end(CauseOfEnd.DATA_PATH_FAILED, reason)
 
+    def _retrace(self) -> None:
+        wanted = self._call.server.tracing.wants_packets(self._call)
+        self.driver.trace = self._trace if wanted else None
+
     def _trace(self, line: str) -> None:
-        self._call.log.debug("ppp packet", packet=line)
+        log = self._call.bound(trace_log)
+        log.debug("ppp packet", packet=line)
 
     def _happened(self, event: SessionEvent) -> None:
         call = self._call
@@ -104,7 +114,7 @@ class PppTask:
             case events.NetworkUp():
                 self._network_up(event)
             case events.Noted():
-                call.log.debug(event.event, detail=event.detail)
+                call.bound(log).debug(event.event, detail=event.detail)
             case events.SessionEnding():
                 # Why the client hangs up next, on the control connection, is now known.
                 call.blame(event.cause, event.detail)
@@ -142,6 +152,7 @@ class PppTask:
         call, server = self._call, self._call.server
         request_used = self._conversation.continued_by(server.domain_rule.apply(request))
         call.name = seen_and_used(request_used)
+        call.known_as(request_used.name, request_used.username)
         plugin, awaited = self._conversation.asks(request_used), partial(self._session.awaits, request)
         try:
             answer = await server.authority.log_in(call, request_used, plugin, awaited)

@@ -40,7 +40,6 @@ class Server(Shared):
         random: RandomBytes = os.urandom,
     ) -> None:
         super().__init__(config, authority, datapath, call_ids, random)
-        self.connections: set[Connection] = set()
         self._stop = trio.Event()
         self._running = trio.CancelScope()
 

@@ -4,6 +4,8 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -16,12 +18,17 @@ from poptrio.runtime.control_stream import echo_identifiers
 from poptrio.runtime.loop_lag import LoopLag
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.authority import Authority
+from poptrio.server.captures import LocalCaptures
 from poptrio.server.domains import DomainRule
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.path_totals import PathTotals
 from poptrio.server.refusals import label_of
 from poptrio.server.registry import CallIds, Registry
 from poptrio.server.settings import control_settings, limit_settings, session_settings
+from poptrio.server.tracing import LocalTracing
+
+if TYPE_CHECKING:
+    from poptrio.server.connection import Connection
 
 ENDS_AT_ONCE = 32
 """Control connections that end in one turn of the event loop: about 25 ms."""
@@ -94,3 +101,6 @@ class Shared:
         self.ends = trio.CapacityLimiter(ENDS_AT_ONCE)
         self.goodbyes = Goodbyes(config.server.grace)
         self.stopping = False
+        self.connections: set[Connection] = set()
+        self.tracing = LocalTracing(config, self.ticker, partial(iter, self.connections))
+        self.captures = LocalCaptures(config, self.ticker, self.registry.calls.values)

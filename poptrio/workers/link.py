@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from ipaddress import IPv4Address
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -36,11 +36,21 @@ log = structlog.get_logger("poptrio.workers")
 _Ask = Callable[[RemoteCall, Question], Awaitable[None]]
 
 
+class HearsOfCaptures(Protocol):
+    """What the captures of the parent hear from links."""
+
+    def told(self, question: Question) -> None:
+        """A worker has more of a capture."""
+
+    def call_authenticated(self, call: RemoteCall) -> None:
+        """The user of a call is known."""
+
+
 @dataclass(frozen=True, slots=True)
 class Common:
     """What is one for all workers. Questions to plugins, and accounting, run in ``nursery``, which outlives them.
 
-    ``stopped`` is set when the server has been told to stop.
+    ``stopped`` is set when the server has been told to stop; ``captures`` are those of their calls.
     """
 
     authority: LocalAuthority
@@ -50,6 +60,7 @@ class Common:
     goodbyes: Goodbyes
     stopped: trio.Event
     nursery: trio.Nursery
+    captures: HearsOfCaptures
 
 
 class WorkerLink:
@@ -77,6 +88,7 @@ class WorkerLink:
         self._tallies = common.tallies
         self._goodbyes = common.goodbyes
         self._stopped = common.stopped
+        self._captures = common.captures
         self._nursery = common.nursery
         self._strangers: dict[str, Stranger] = {}  # by connection, also when it is a stranger's no more
         self._channel = Channel(stream, self._told, self._asked)
@@ -125,6 +137,8 @@ class WorkerLink:
                     self._ask_plugins(question, message.session_id, self._log_in)
                 case messages.AllocateAddress() as message:
                     self._ask_plugins(question, message.session_id, self._allocate)
+                case messages.Captured():
+                    self._captures.told(question)
                 case _:
                     raise AssertionError(f"asked {question.message}")
         except Exception:
@@ -181,6 +195,8 @@ class WorkerLink:
             self._strangers.pop(call.info.connection_id, None)
         assign = first and call.accept is not None and not call.accept.client_chooses_address
         question.answer(messages.LoggedIn(call.answered(answer), assign))
+        if first:
+            self._captures.call_authenticated(call)
         if assign:
             leased = await self._lease(call, None, question.scope)
             self.tell(messages.Assigned(call.info.session_id, message.number, leased))

@@ -1,16 +1,19 @@
 """What parent and workers say to each other. A call is named by its `CallInfo.session_id`."""
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from poptrio.calls import CallInfo, Traffic
 from poptrio.config import Config
 from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd, ConfigFault
+from poptrio.observe.areas import Levels
 from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.authentication import Answer
+from poptrio.server.captures import CaptureOrder
+from poptrio.server.tracing import Subject
 
 # From the parent to a worker.
 
@@ -67,6 +70,23 @@ class ChangeCall:
 
     session_id: str
     accept: Accept
+
+
+@dataclass(frozen=True)
+class StartCapture:
+    """Capture this call; what comes of it follows as `Captured` with this ``number``."""
+
+    number: int
+    session_id: str
+    order: CaptureOrder
+
+
+@dataclass(frozen=True)
+class Follow:
+    """Log from these levels upwards, and trace these for so many seconds."""
+
+    levels: Levels
+    traces: dict[Subject, float]
 
 
 # From a worker to the parent.
@@ -267,3 +287,15 @@ class Remembered:
     """Stands for something that a plugin wants to remember, which stays with the parent: it may be anything."""
 
     number: int
+
+
+@dataclass(frozen=True)
+class Captured:
+    """More of a capture, the end of it if it is empty, or why there is none. Is more wanted?
+
+    The answer, True or False, comes when somebody has taken it.
+    """
+
+    number: int
+    chunk: bytes = field(repr=False)
+    refused: str = ""

@@ -16,7 +16,9 @@ from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.registry import CALL_ID_REST
 from poptrio.server.shared import Stats
+from poptrio.server.tracing import Tracing
 from poptrio.workers import messages
+from poptrio.workers.captures import ParentCaptures
 from poptrio.workers.link import Common, WorkerLink
 from poptrio.workers.tallies import Tallies
 
@@ -38,8 +40,12 @@ class Parent:
         self.grace = config.server.grace
         self.goodbyes = Goodbyes(config.server.grace)
         self.lag = LoopLag()
+        self.captures = ParentCaptures(config, self.calls, self.links)
+        self.tracing = Tracing(config, self._tell_all_to_follow)
         self._tallies = Tallies()
-        self._common = Common(authority, self.counts, self.stats, self._tallies, self.goodbyes, self.stopped, nursery)
+        self._common = Common(
+            authority, self.counts, self.stats, self._tallies, self.goodbyes, self.stopped, nursery, self.captures
+        )
 
     @property
     def stopping(self) -> bool:
@@ -100,11 +106,20 @@ class Parent:
         link = self.links[number] = WorkerLink(stream, self._common, number, started)
         try:
             link.tell(replace(begin, resting=self._still_resting(number)))
+            link.tell(self._follow())
             lost = await link.run()
         finally:
             del self.links[number]
+            self.captures.worker_gone(number)
         self._resting.setdefault(number, []).extend(link.rested)
         return len(lost)
+
+    def _follow(self) -> messages.Follow:
+        return messages.Follow(self.tracing.levels, dict(self.tracing.traces))
+
+    def _tell_all_to_follow(self) -> None:
+        for link in self.links.values():
+            link.tell(self._follow())
 
     def news_of(self, number: int) -> int:
         """How much the worker has said so far; nothing new for long means that it hangs."""

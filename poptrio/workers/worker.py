@@ -33,7 +33,9 @@ from poptrio.server.registry import CallIds
 from poptrio.server.serve import listening
 from poptrio.server.server import Server
 from poptrio.server.settings import userspace_settings
+from poptrio.server.tracing import LocalTracing
 from poptrio.workers import messages
+from poptrio.workers.captures import send_capture
 from poptrio.workers.channel import Channel, Question
 from poptrio.workers.news import News
 from poptrio.workers.remote_authority import RemoteAuthority
@@ -77,6 +79,9 @@ class Worker:
         self._begin: messages.Begin | None = None
         self._begun = trio.Event()
         self._serving = trio.CancelScope()
+        self._tracing: LocalTracing | None = None
+        self._nursery: trio.Nursery | None = None
+        self._follow: messages.Follow | None = None
 
     async def run(self) -> None:
         """Do what the parent wants until it wants no more, or is gone. Raises nothing but bugs."""
@@ -102,10 +107,13 @@ class Worker:
     async def _serve(self, begin: messages.Begin) -> None:
         datapath = self._open_datapath(begin)
         async with self._listen(begin.config) as listeners, trio.open_nursery() as nursery:
+            self._nursery = nursery
             await nursery.start(datapath.run)
             call_ids = CallIds(of=CallIdSlice(begin.number, begin.workers))
             call_ids.rest(begin.resting, trio.current_time())
             server = Server(begin.config, self._authority, datapath, call_ids)
+            self._tracing = server.tracing
+            self._obey()
             async with trio.open_nursery() as calls:
                 await calls.start(server.run, listeners)
                 nursery.start_soon(self._report, server)
@@ -148,6 +156,13 @@ class Worker:
                     self.server.close_connection(message.connection_id, message.why)
             case messages.Assigned():
                 self._authority.assigned(message)
+            case messages.StartCapture():
+                assert self._nursery is not None
+                assert self.server is not None  # it has told of the call
+                self._nursery.start_soon(send_capture, message, self.server.captures, self._channel)
+            case messages.Follow():
+                self._follow = message
+                self._obey()
             case messages.EndCall():
                 self._authority.end_call(message)
             case messages.ChangeCall():
@@ -157,6 +172,11 @@ class Worker:
 
     def _asked(self, question: Question) -> None:
         raise AssertionError(f"asked {question.message}")
+
+    def _obey(self) -> None:
+        """Log and trace as the parent has said last."""
+        if self._tracing is not None and self._follow is not None:
+            self._tracing.follow(self._follow.levels, self._follow.traces)
 
     def _stop(self) -> None:
         if self.server is None:
@@ -187,7 +207,7 @@ async def _run(descriptor: int, listeners: Sequence[int]) -> None:
 
 
 def _open(begin: messages.Begin) -> UserspaceDataPath:
-    configure(begin.config.log.level, begin.config.log.format)
+    configure(**begin.config.log.model_dump())
     garbage.settle()
     return _datapath(begin)
 

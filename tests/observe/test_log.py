@@ -2,12 +2,22 @@
 
 import json
 import logging
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from contextlib import suppress
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 import structlog
 
-from poptrio.observe import log
+from poptrio.errors import ConfigError
+from poptrio.observe import journald, log
+from poptrio.observe.areas import Levels
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -108,3 +118,148 @@ def test_warnings_of_libraries_take_the_same_way(capsys: pytest.CaptureFixture[s
     record = json.loads(capsys.readouterr().err)
     assert record["event"] == r"accept failed: too many\nfiles"
     assert record["level"] == "error"
+
+
+def test_areas_have_levels_of_their_own_that_change_for_loggers_that_exist(capsys: pytest.CaptureFixture[str]):
+    log.configure("info", "console", areas={"radius": "debug", "ppp": "error"})
+    radius, ppp = (structlog.get_logger(f"poptrio.{area}").bind(call=7) for area in ("radius", "ppp"))
+    nameless = structlog.get_logger()
+
+    def written() -> list[str]:
+        for logger in (radius, ppp, nameless):
+            logger.debug("quiet")
+            logger.warning("loud")
+        return [" ".join(line.split()[1:]) for line in capsys.readouterr().err.splitlines()]
+
+    assert written() == ["[debug ] quiet call=7", "[warning ] loud call=7", "[warning ] loud"]
+    log.set_levels(Levels("error", {"ppp": "debug"}))
+    assert written() == ["[debug ] quiet call=7", "[warning ] loud call=7"]
+    log.set_levels(Levels("debug", {"ppp": "error"}))
+    assert written() == ["[debug ] quiet call=7", "[warning ] loud call=7", "[debug ] quiet", "[warning ] loud"]
+
+
+def test_a_trace_is_logged_at_any_level(capsys: pytest.CaptureFixture[str]):
+    log.configure("error", "console")
+    structlog.get_logger("poptrio.trace").debug("ppp packet")
+    assert "ppp packet" in capsys.readouterr().err
+
+
+def test_what_is_not_logged_is_not_rendered():
+    """It costs the look-up of the logger and a comparison; no processor sees it."""
+    log.configure("info", "console")
+    seen: list[object] = []
+    structlog.configure(processors=[lambda _logger, _method, event: seen.append(event) or ""])
+    structlog.get_logger("poptrio.ppp").bind(call=7).debug("quiet")
+    assert seen == []
+
+
+def test_lines_on_a_standard_error_that_is_the_journal_have_priorities(tmp_path: Path):
+    """In a process of its own, because standard error must be the very file that JOURNAL_STREAM names."""
+    program = """
+        import os, structlog
+        from poptrio.observe.log import configure
+        if os.environ["WITH"]:
+            status = os.fstat(2)
+            os.environ["JOURNAL_STREAM"] = f"{status.st_dev}:{status.st_ino}"
+        configure("info", "console")
+        structlog.get_logger("poptrio.call").info("call ended")
+        try:
+            raise ValueError("two\\nlines")
+        except ValueError:
+            structlog.get_logger("poptrio.call").exception("internal error")
+    """
+
+    def lines(with_journal: str) -> list[str]:
+        environment = {**os.environ, "WITH": with_journal, "JOURNAL_STREAM": "1:1"}
+        command = [sys.executable, "-c", textwrap.dedent(program)]
+        done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=True, timeout=30)
+        return done.stderr.splitlines()
+
+    first, *rest = lines("yes")
+    assert first.startswith("<6>2")
+    assert all(line.startswith("<3>") for line in rest)
+    assert rest[-1] == "<3>    lines"
+    assert lines("")[0].startswith("2")
+
+
+class JournalSocket:
+    """What journald is to us: a datagram socket."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(str(path))
+        self.socket.setblocking(False)
+
+    def entry(self) -> dict[str, str]:
+        """The fields of the next record."""
+        data, fields = self.socket.recv(1 << 20), {}
+        while data:
+            line, _, data = data.partition(b"\n")
+            name, equals, value = line.partition(b"=")
+            if not equals:
+                length = int.from_bytes(data[:8], "little")
+                value, data = data[8 : 8 + length], data[8 + length + 1 :]
+            fields[name.decode()] = value.decode()
+        return fields
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[JournalSocket]:
+    fake = JournalSocket(tmp_path / "socket")
+    monkeypatch.setattr(journald, "SOCKET", fake.path)
+    yield fake
+    fake.socket.close()
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the socket of the log lives as long as the process
+def test_the_journal_gets_every_field_apart(journal: JournalSocket, capsys: pytest.CaptureFixture[str]):
+    log.configure("info", "json", output="journald")
+    structlog.get_logger("poptrio.call").bind(call=7).warning("call refused", why="too\nmany", user="eve\nPRIORITY=0")
+    assert journal.entry() == {
+        "MESSAGE": r'call refused call=7 why=too\nmany user="eve\\nPRIORITY=0"',
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "poptrio",
+        "POPTRIO_EVENT": "call refused",
+        "POPTRIO_CALL": "7",
+        "POPTRIO_WHY": r"too\nmany",
+        "POPTRIO_USER": r"eve\nPRIORITY=0",
+    }
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        structlog.get_logger("poptrio.call").exception("internal error")
+    entry = journal.entry()
+    assert entry["PRIORITY"] == "3"
+    assert entry["POPTRIO_EXCEPTION"].splitlines()[-1] == "    ValueError: broken"
+    logging.getLogger("trio").error("accept failed")
+    assert journal.entry()["MESSAGE"] == "accept failed"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_journal_that_is_slow_or_gone_holds_nobody_up(journal: JournalSocket, capsys: pytest.CaptureFixture[str]):
+    log.configure("info", "json", output="journald")
+    logger = structlog.get_logger("poptrio.call")
+    written = 0
+    while written < 5000:
+        logger.info("call ended", user="x" * 1000)
+        written += 1
+    kept = 0
+    with suppress(BlockingIOError):
+        while True:
+            journal.entry()
+            kept += 1
+    assert 0 < kept < written
+    logger.info("listening")
+    assert journal.entry()["POPTRIO_EVENT"] == "listening"
+    assert journal.entry()["POPTRIO_COUNT"] == str(written - kept)
+    journal.socket.close()
+    logger.info("stopped")
+    assert "MESSAGE=stopped\n" in capsys.readouterr().err
+
+
+def test_without_a_journal_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(journald, "SOCKET", tmp_path / "nothing")
+    with pytest.raises(ConfigError, match=r'there is no .*/nothing; use "stderr"'):
+        log.configure("info", "console", output="journald")

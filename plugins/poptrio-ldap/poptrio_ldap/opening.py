@@ -12,7 +12,7 @@ from poptrio_ldap.pool import Pool
 from poptrio_ldap.settings import LdapConfig
 from poptrio_ldap.threads import ThreadedDirectory
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.ldap")
 
 
 def open_directories(

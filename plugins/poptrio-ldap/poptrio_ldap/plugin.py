@@ -18,7 +18,7 @@ from poptrio_ldap.threads import ThreadedDirectory
 SHARE_OF_ANSWER_TIMEOUT = 0.9
 """Of the time that the server gives, what the plugin takes before it says itself that the directory is silent."""
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.ldap")
 
 
 class Ldap:

@@ -12,7 +12,7 @@ from poptrio_ntlm_auth.line_protocol import LONGEST_ANSWER, BadAnswer, ends
 LONGEST_COMPLAINT = 512
 """Octets of a line on standard error that are logged."""
 
-log = structlog.get_logger()
+log = structlog.get_logger("poptrio.ntlm-auth")
 
 
 class HelperProcess:

@@ -80,6 +80,10 @@ class ControlConnection:
         """Where the connection stands (RFC 2637 §3.1)."""
         return self._link.state
 
+    def trace(self, heard: Callable[[str], None] | None) -> None:
+        """From now on ``heard`` gets a line for each message, as ``trace`` at the beginning; None ends that."""
+        self._outbox.trace = heard
+
     # What comes in.
 
     def receive_data(self, data: bytes | bytearray, now: float) -> None:

@@ -1,0 +1,120 @@
+"""``poptrio capture``: what passes in a call, as a file for Wireshark."""
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from poptrio.cli.common import ExitCode
+from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, fail
+from poptrio.observe import pcapng
+from poptrio.observe.diagnosis import human_bytes
+from poptrio.observe.log import escape
+
+Whom = Annotated[str, typer.Argument(metavar="CALL-OR-USER", help="A Call ID, or the user of a call.")]
+Write = Annotated[Path, typer.Option("--write", "-w", metavar="FILE", help="The file; `-` is standard output.")]
+IsUser = Annotated[bool, typer.Option("--user", help="It is a user, although it is a number.")]
+Wait = Annotated[bool, typer.Option("--wait", help="If the user has no call, wait for the next one.")]
+Seconds = Annotated[
+    float | None,
+    typer.Option("--seconds", min=0.1, help="How long, and before that, how long to wait; 60 if nothing is said."),
+]
+Octets = Annotated[
+    int | None,
+    typer.Option("--octets", min=10_000, help="How large the file may be, 10,000,000 if nothing is said."),
+]
+
+
+def capture(
+    whom: Whom,
+    write: Write,
+    is_user: IsUser = False,
+    wait: Wait = False,
+    seconds: Seconds = None,
+    octets: Octets = None,
+    socket: Socket = DEFAULT_SOCKET,
+) -> None:
+    """Capture what passes in one call, as pcapng with three interfaces: GRE as on the wire, PPP decrypted, IP inside.
+
+    It ends after its time, with its size, with the call, or by Ctrl-C. The server logs who captures whom. Passwords
+    that are sent in clear are masked, but what users do is readable: only you can read the file that is made.
+    """
+    by_number = whom.isascii() and whom.isdigit() and not is_user
+    if by_number and int(whom) > 0xFFFF:
+        raise typer.BadParameter(f"{whom} is no Call ID, which is at most 65535; --user says that it is a user")
+    query = {
+        "call": int(whom) if by_number else None,
+        "user": None if by_number else whom,
+        "wait": "true" if wait else None,
+        "seconds": seconds,
+        "octets": octets,
+    }
+    seen = _Seen()
+    with asking(socket) as client, client.stream("/v1/capture", **query) as response, _opened(write) as file:
+        typer.echo("capturing; Ctrl-C ends it", err=True)
+        try:
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+                file.flush()
+                seen.feed(chunk)
+        except KeyboardInterrupt:
+            seen.why = seen.why or "interrupted"
+    typer.echo(escape(seen.sentence()), err=True)
+    if not seen.packets:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+class _Seen:
+    """What has gone into the file."""
+
+    def __init__(self) -> None:
+        self.packets: Counter[int] = Counter()
+        self.dropped = 0
+        self.octets = 0
+        self.why = ""
+        self._names: list[str] = []
+        self._reader = pcapng.Reader()
+
+    def feed(self, chunk: bytes) -> None:
+        """More of it."""
+        self.octets += len(chunk)
+        try:
+            for block in self._reader.feed(chunk):
+                match block:
+                    case pcapng.Description():
+                        self._names.append(block.interface.name)
+                    case pcapng.Packet():
+                        self.packets[block.interface] += 1
+                    case pcapng.Statistics():
+                        self.dropped += block.dropped
+                        self.why = block.comment.removeprefix("the capture ended: ")
+        except ValueError as error:
+            fail(str(error))
+
+    def sentence(self) -> str:
+        """What has become of the capture."""
+        by_name = ", ".join(f"{name} {self.packets[number]}" for number, name in enumerate(self._names))
+        lost = f", {self.dropped} dropped" if self.dropped else ""
+        why = self.why or "the server broke off"
+        return f"captured {self.packets.total()} packets ({by_name}), {human_bytes(self.octets)}{lost}: {why}"
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """The file for a capture, which nobody else may read."""
+    if str(path) == "-":
+        if sys.stdout.isatty():
+            raise typer.BadParameter("standard output is a terminal, which cannot show a capture; name a file")
+        yield sys.stdout.buffer
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}")
+    with open(descriptor, "wb") as file:
+        yield file
