@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sys
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -55,6 +56,7 @@ class Journal:
         self._path = str(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
+        weakref.finalize(self, self._socket.close)  # when the log is configured anew, nobody says that it is over
         self._lost = 0
 
     def write(self, text: str) -> None:

@@ -212,7 +212,6 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Journal
     fake.socket.close()
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # the socket of the log lives as long as the process
 def test_the_journal_gets_every_field_apart(journal: JournalSocket, capsys: pytest.CaptureFixture[str]):
     log.configure("info", "json", output="journald")
     structlog.get_logger("poptrio.call").bind(call=7).warning("call refused", why="too\nmany", user="eve\nPRIORITY=0")
