@@ -6,13 +6,14 @@ Clients choose names and whoever kicks a reason: `printed` and `table` keep thei
 import os
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
@@ -28,6 +29,9 @@ SOCKET_VARIABLE = "POPTRIO_SOCKET"
 """The environment variable that names the socket where ``--socket`` does not."""
 
 DEFAULT_SOCKET = Path(Management().socket)
+
+LARGE = 500
+"""Rows of a table that is not drawn but printed as it is: nobody looks at it without a pager."""
 
 WIDE = 1000
 """Columns of a table that is not printed on a terminal: nothing is cut off."""
@@ -91,11 +95,32 @@ def rate(octets: float) -> str:
     return f"{human_bytes(round(octets))}/s" if octets else "0"
 
 
+def _parts(drawn: RenderableType) -> Sequence[RenderableType]:
+    return drawn.renderables if isinstance(drawn, Group) else (drawn,)
+
+
+def _lines(large: Table) -> Iterator[str]:
+    """A table of `table` as plain lines; rich takes seconds for ten thousand rows."""
+    columns = [[str(column.header), *map(str, column.cells)] for column in large.columns]
+    padded = []
+    for column, cells in zip(large.columns, columns, strict=True):
+        widths = [cell_len(cell) for cell in cells]
+        room = max(widths)
+        blanks = [" " * (room - width) for width in widths]
+        right = column.justify == "right"
+        padded.append([blank + cell if right else cell + blank for blank, cell in zip(blanks, cells, strict=True)])
+    return ("  ".join(row).rstrip() for row in zip(*padded, strict=True))
+
+
 def show(draw: Callable[[], RenderableType], watch: bool, interval: float) -> None:
     """Print what ``draw`` makes, with ``watch`` again every ``interval`` seconds until Ctrl-C."""
     out = console()
     if not watch:
-        out.print(draw())
+        for part in _parts(draw()):
+            if isinstance(part, Table) and part.row_count > LARGE:
+                typer.echo("\n".join(_lines(part)))
+            else:
+                out.print(part)
         return
     with suppress(KeyboardInterrupt):
         if not out.is_terminal:

@@ -7,10 +7,10 @@ from typing import get_args
 
 import pytest
 import trio
-from rich.console import Console
+from rich.console import Console, Group
 from typer.testing import CliRunner
 
-from poptrio.cli import app, sessions
+from poptrio.cli import app, managing, sessions
 from poptrio.management.sessions import Order, State
 from poptrio.observe.log import configure
 from poptrio.testing.server import CLIENT_ADDRESS, OneUser
@@ -288,3 +288,19 @@ async def _completed(line):
     result = await trio.to_thread.run_sync(invoke)
     assert result.stderr == "", (result.stdout, result.stderr, result.exception)
     return result.stdout.split()
+
+
+def test_a_large_table_has_the_same_columns_as_a_small_one(capsys):
+    def drawn(rows):
+        made = managing.table("call", "user", right=("call",))
+        for number in range(rows):
+            made.add_row(str(number), f"usér{number}界")
+        return Group(made, "so many")
+
+    managing.show(lambda: drawn(managing.LARGE), False, 1.0)
+    small = capsys.readouterr().out.splitlines()
+    managing.show(lambda: drawn(managing.LARGE + 1), False, 1.0)
+    large = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in large[:-2]] == [line.split() for line in small[:-1]]
+    assert large[1].index("usér0") == large[-2].index("usér500")
+    assert large[-1] == small[-1] == "so many"
