@@ -5,13 +5,14 @@
 
 import json
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from poptrio.config import Config
+from poptrio.config.effects import EFFECTS, Effect
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference" / "config.md"
@@ -27,12 +28,21 @@ All tables and keys may be left out. Times are in seconds. Whatever is wrong (an
 of range, settings that contradict each other) is reported at once with its line; the tables of plugins are checked by
 the plugins when they start, after all else is right, and their faults name the key without a line. `poptrio run` then
 ends with exit code 2 and takes no calls. `poptrio check CONFIG` says the same and looks at the machine as well.
+
+Each key says when a change of it counts in a server that runs, after a
+[reload](../howto/change-settings-while-running.md).
 """
 
 CONFIG_TOML_INTRODUCTION = """\
 Configuration of poptrio. Every key is here with its default value; what you do not change may be deleted.
 `poptrio check config.toml` says what is wrong with it. Times are in seconds.
 """
+
+_EFFECTS = {
+    Effect.AT_ONCE: "A change counts at once.",
+    Effect.NEW_CALLS: "A change counts for new calls.",
+    Effect.RESTART: "A change needs a restart.",
+}
 
 PLUGIN_TABLES = """
 # Tables of plugins, each checked by its plugin.
@@ -48,21 +58,22 @@ def reference_page() -> str:
     parts = [REFERENCE_INTRODUCTION]
     for name, section in _sections():
         parts.append(f"## [{name}]\n\n{_paragraph(section.__doc__)}\n")
-        parts += _keys_of(section)
+        parts += _keys_of(section, {key: _EFFECTS[effect] for key, effect in EFFECTS[name].items()})
         for key, table in _named_tables(section):
             parts.append(f"## [{name}.{key}.NAME]\n\n{_paragraph(table.__doc__)}\n")
-            parts += _keys_of(table)
+            parts += _keys_of(table, {})
     parts.append(f"## [plugins.NAME]\n\n{_paragraph(Config.model_fields['plugins'].description)}\n")
     return "\n".join(parts)
 
 
-def _keys_of(section: type[BaseModel]) -> Iterator[str]:
-    """A section of the page for every key of ``section``."""
+def _keys_of(section: type[BaseModel], effects: Mapping[str, str]) -> Iterator[str]:
+    """A section of the page for every key of ``section``; ``effects`` say when a change of it counts."""
     schema = section.model_json_schema()["properties"]
     for key, field in section.model_fields.items():
         value = field.get_default(call_default_factory=True)
         default = f"{key} = {_toml(value)}" if value != {} else "none"
-        yield f"### {key}\n\n`{default}` ({_kind(schema[key])})\n\n{_paragraph(field.description)}\n"
+        effect = f"{effects[key]}\n\n" if key in effects else ""
+        yield f"### {key}\n\n`{default}` ({_kind(schema[key])})\n\n{effect}{_paragraph(field.description)}\n"
 
 
 def annotated_config() -> str:

@@ -32,6 +32,7 @@ from poptrio.errors import CauseOfEnd, ConfigError, ConfigFault, NoAddress
 from poptrio.hookspecs import hookimpl
 from poptrio.measurements import Health, Histogram, Measurement, Metric, PoolLease, PoolState
 from poptrio.password_change import new_password_of
+from poptrio.plugin_reload import PluginReload
 from poptrio.protocols.ppp.auth_requests import (
     AuthRequest,
     ChapMd5Request,
@@ -76,6 +77,7 @@ __all__ = [
     "NoAddress",
     "NoSessions",
     "PapRequest",
+    "PluginReload",
     "PoolLease",
     "PoolState",
     "Quota",

@@ -13,6 +13,7 @@ import pluggy
 from poptrio.calls import AccountingRecord, AddressLease, CallInfo
 from poptrio.decisions import Accept, Decision
 from poptrio.measurements import Health, Measurement, PoolState
+from poptrio.plugin_reload import PluginReload
 from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.server_info import ServerInfo
 
@@ -82,10 +83,16 @@ def poptrio_admit(peer: IPv4Address) -> str | None:
 
 
 @hookspec
-def poptrio_reload() -> None:
-    """Read your files again: the operator has sent SIGHUP.
+def poptrio_reload(config: Mapping[str, object], server: ServerInfo) -> PluginReload | None:
+    """Take new settings while the server runs: the operator has sent SIGHUP, or changed the configuration.
 
-    Keep what you had when the new files are broken, and log what is wrong with them. Exceptions are logged.
+    Called with the new table and the new `ServerInfo`, also where they are the old ones: files that they name, of
+    secrets for instance, are to be read again. Judge first: raise `ConfigError` when anything is wrong, and change
+    nothing; then nothing changes anywhere. Return a `PluginReload` whose ``commit`` puts the new settings to use; it is
+    called when everybody agrees, and otherwise never. Must not block: the whole server waits.
+
+    A plugin that takes neither argument is called when everybody has agreed; its exceptions are logged. Changes in its
+    table need a restart.
     """
 
 

@@ -8,6 +8,7 @@ from poptrio import __version__
 from poptrio.cli import (
     capture,
     check,
+    control,
     dial,
     happenings,
     kick,
@@ -45,6 +46,8 @@ app.command()(pools.pools)
 app.command()(top.top)
 app.command()(happenings.failures)
 app.command()(happenings.events)
+app.command()(control.reload)
+app.command()(control.drain)
 app.command()(shutdown.shutdown)
 app.command()(log.log)
 app.command()(log.trace)

@@ -25,7 +25,8 @@ log = structlog.get_logger("poptrio.server")
 
 
 def run(config_file: ConfigFile) -> None:
-    """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reads secrets again."""
+    """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reloads the
+    configuration."""
     config = load_config(config_file)
     try:
         configure(**config.log.model_dump())
@@ -86,10 +87,12 @@ def _serve(config: Config, config_file: Path, descriptors: int) -> ExitCode:
     from poptrio.management.doors import open_doors
     from poptrio.management.serving import manage
     from poptrio.server.datapaths import decided
+    from poptrio.server.reload import Reloading
     from poptrio.server.serve import serve_until_signalled
     from poptrio.workers.processes import serve_with_workers
 
     exit_code = ExitCode.DONE
+    requested = config
     workers = config.server.worker_count
     try:
         _refuse_strange_sockets()
@@ -98,8 +101,9 @@ def _serve(config: Config, config_file: Path, descriptors: int) -> ExitCode:
             config = fitted(decided(config), descriptors, workers)
             run = None
             if workers > 1:
-                run = partial(serve_with_workers, of_worker=within(config, descriptors))
-            trio.run(serve_until_signalled, config, run, partial(manage, doors=doors))
+                run = partial(serve_with_workers, of_worker=partial(within, limit=descriptors))
+            reloading = Reloading(requested, partial(fitted, limit=descriptors, processes=workers))
+            trio.run(serve_until_signalled, config, run, partial(manage, doors=doors), reloading)
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
         for error in _leaves(group):
             report_faults(error.faults)

@@ -1,13 +1,14 @@
 """`Config`: the whole configuration, from a file or a text, or a `ConfigError` with all that is wrong with it."""
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationError
 
 from poptrio.config.cross_checks import cross_faults, named_plugins
-from poptrio.config.faults import Fault, Places, explain, syntax_fault, without
+from poptrio.config.faults import Fault, KeyPath, Places, explain, syntax_fault, without
 from poptrio.config.insecure import insecure_settings
 from poptrio.config.management import Management
 from poptrio.config.observation import Capture, Log
@@ -47,6 +48,7 @@ class Config(Section):
     capture: Capture = Field(default_factory=Capture)
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
+    _file: Path | None = PrivateAttr(default=None)
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -60,7 +62,9 @@ class Config(Section):
             raise ConfigError(
                 ConfigFault(str(path), f"octet {error.start} is not UTF-8, which TOML must be")
             ) from error
-        return cls.parse(text, name=str(path), folder=path.absolute().parent)
+        config = cls.parse(text, name=str(path), folder=path.absolute().parent)
+        config._file = path.absolute()
+        return config
 
     @classmethod
     def parse(cls, text: str, *, name: str = "config.toml", folder: Path | None = None) -> Self:
@@ -89,18 +93,25 @@ class Config(Section):
         except ValidationError as error:
             faults = explain(error, cls)
             config = cls.model_validate(without(table, faults))
-        untrusted = {fault.key_path[:2] for fault in faults}
-        contradictions = cross_faults(
-            config.server,
-            config.ppp,
-            config.addresses,
-            config.authentication,
-            config.accounting,
-            config.plugins,
-            config.log,
-            untrusted,
+        return config, faults + config.contradictions({fault.key_path[:2] for fault in faults})
+
+    def contradictions(self, untrusted: Collection[KeyPath] = ()) -> list[Fault]:
+        """Faults that no single key shows, except those about an ``untrusted`` key (its value is a stand-in)."""
+        return cross_faults(
+            self.server,
+            self.ppp,
+            self.addresses,
+            self.authentication,
+            self.accounting,
+            self.plugins,
+            self.log,
+            set(untrusted),
         )
-        return config, faults + contradictions
+
+    @property
+    def file(self) -> Path | None:
+        """The configuration file, absolute; None where the configuration is not of a file."""
+        return self._file
 
     @property
     def folder(self) -> Path:

@@ -6,11 +6,13 @@ because the first data packet of a fast client follows the last Ack of IPCP with
 `datapath.memory`; one contract test runs over all of them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network
 from typing import Protocol
 
 from poptrio.crypto.mppe_keys import MppeParameters
+from poptrio.protocols.gre import GreSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +149,37 @@ class CallPath(Protocol):
         """Forget the call; idempotent, synchronous, cannot fail."""
 
 
+@dataclass(frozen=True, slots=True)
+class PathSettings:
+    """What of a data path can change while it runs.
+
+    ``mtu`` is the largest inner IP packet in octets of any call, ``routes`` the inner networks of all clients, ``gre``
+    how patient the GRE channels of new calls are.
+    """
+
+    mtu: int
+    routes: tuple[IPv4Network, ...] = ()
+    gre: GreSettings = field(default_factory=GreSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """Something that is ready to be changed: one of these is called, once. Neither can fail."""
+
+    commit: Callable[[], None]
+    undo: Callable[[], None]
+
+
 class DataPath(Protocol):
     """Moves the packets of all calls."""
 
     counters: DataPathCounters
+
+    def prepare(self, settings: PathSettings) -> Preparation:
+        """Get ready for other settings; new routes are there when this returns. Calls that are up keep theirs.
+
+        Raises OSError, with nothing changed, when the kernel refuses something.
+        """
 
     def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> CallPath:
         """Start to take GRE packets of this call.

@@ -15,7 +15,7 @@ from typing import Protocol
 
 import trio
 
-from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters
+from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters, PathSettings, Preparation
 from poptrio.datapath.call_path import GreCallPath, Ports
 from poptrio.datapath.timers import Timers
 from poptrio.errors import LocalProtocolError
@@ -86,6 +86,14 @@ class MemoryDataPath:
     def interface_of(self, call_id: int) -> str:
         """None: inner packets are kept."""
         return ""
+
+    def prepare(self, settings: PathSettings) -> Preparation:
+        """Nothing but ``gre`` means anything here."""
+
+        def commit() -> None:
+            self.settings = settings.gre
+
+        return Preparation(commit, lambda: None)
 
     def forget(self, path: GreCallPath) -> None:
         """``path`` is closed."""

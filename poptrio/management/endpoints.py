@@ -1,7 +1,7 @@
 """The table of all endpoints."""
 
 from poptrio.management.capture import MEDIA_TYPE, capture
-from poptrio.management.control import shut_down
+from poptrio.management.control import cancel_drain, drain, reload, show_drain, shut_down
 from poptrio.management.endpoint import Endpoint
 from poptrio.management.events import list_failures, stream_events
 from poptrio.management.log import begin_trace, change_log, end_trace, show_log
@@ -26,5 +26,9 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/trace", begin_trace),
     Endpoint("POST", "/v1/trace/end", end_trace),
     Endpoint("GET", "/v1/capture", capture, MEDIA_TYPE),
+    Endpoint("POST", "/v1/reload", reload),
+    Endpoint("GET", "/v1/drain", show_drain),
+    Endpoint("POST", "/v1/drain", drain),
+    Endpoint("POST", "/v1/drain/cancel", cancel_drain),
     Endpoint("POST", "/v1/shutdown", shut_down),
 )

@@ -23,6 +23,8 @@ class ServerStats(Answer):
     """How long ago that was."""
     workers: int
     stopping: bool
+    draining: bool
+    """Whether it takes no new calls, and stops when those that it has are over."""
     calls: dict[str, int]
     """Calls by state."""
     calls_total: int
@@ -59,6 +61,7 @@ async def show_stats(asked: Asked, query: Nothing) -> ServerStats:
         seconds=round((datetime.now(UTC) - STARTED).total_seconds(), 3),
         workers=server.config.server.worker_count,
         stopping=server.stopping,
+        draining=server.drain_state.active,
         calls={state.value: count for state, count in states.items()},
         calls_total=len(calls),
         up_total=stats.up,

@@ -24,6 +24,7 @@ from poptrio.api import (
     LocalEap,
     Measurement,
     Metric,
+    PluginReload,
     Reject,
     ServerInfo,
     hookimpl,
@@ -73,8 +74,7 @@ class ChapSecrets:
     @asynccontextmanager
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
         """Read the file; a broken one keeps the server from starting."""
-        settings = read_config(ChapSecretsConfig, config, "plugins.chap-secrets")
-        self._secrets = SecretsFile(server.folder / settings.file, server.name, encrypted=settings.encrypted)
+        self._secrets = _secrets_file(config, server)
         yield
 
     @hookimpl
@@ -85,10 +85,15 @@ class ChapSecrets:
         return None if row is None else _judge(request, row)
 
     @hookimpl
-    def poptrio_reload(self) -> None:
-        """Read the file again even if it looks the same."""
-        assert self._secrets is not None, "asked before the lifespan was entered"
-        self._secrets.read_again()
+    def poptrio_reload(self, config: Mapping[str, object], server: ServerInfo) -> PluginReload:
+        """Read the file, maybe another one now, even if it looks the same; a broken one refuses the reload."""
+        secrets = _secrets_file(config, server)
+
+        def commit() -> None:
+            secrets.succeed(self._secrets)
+            self._secrets = secrets
+
+        return PluginReload(commit)
 
     @hookimpl
     def poptrio_measurements(self) -> Iterable[Measurement]:
@@ -99,6 +104,11 @@ class ChapSecrets:
     def poptrio_health(self) -> Health | None:
         """Whether the file that is in use is the one that is there."""
         return None if self._secrets is None else self._secrets.health()
+
+
+def _secrets_file(config: Mapping[str, object], server: ServerInfo) -> "SecretsFile":
+    settings = read_config(ChapSecretsConfig, config, "plugins.chap-secrets")
+    return SecretsFile(server.folder / settings.file, server.name, encrypted=settings.encrypted)
 
 
 class SecretsFile:
@@ -118,6 +128,7 @@ class SecretsFile:
         self._broken = False  # what is in use is older than what was seen
         self._modified = 0.0
         self._reads = {"good": 0, "broken": 0}
+        self._row_count = 0
         seen: _Signatures = {}
         self._take(self._read(seen), seen)
 
@@ -132,9 +143,15 @@ class SecretsFile:
             row = self._find(request)
         return row
 
-    def read_again(self) -> None:
-        """Read the file now. If it is broken, log every fault and keep the rows that there are."""
-        self._keep_or_take(*self._try_to_read())
+    def succeed(self, other: "SecretsFile | None") -> None:
+        """Take the place of ``other``, and count on from where it was."""
+        if other is not None:
+            self._reads = {result: count + other._reads[result] for result, count in self._reads.items()}
+        self._reads["good"] += 1
+        self._log_read()
+
+    def _log_read(self) -> None:
+        log.info("secrets file read again", file=str(self._path), rows=self._row_count)
 
     def measurements(self) -> Iterable[Measurement]:
         """Numbers for operators."""
@@ -221,7 +238,7 @@ class SecretsFile:
         else:
             self._reads["good"] += 1
             self._take(outcome, seen)
-            log.info("secrets file read again", file=str(self._path), rows=len(outcome))
+            self._log_read()
 
     def _take(self, rows: list[Row], seen: _Signatures) -> None:
         """Use ``rows`` from now on, and warn about what is allowed but probably not meant."""
@@ -229,6 +246,7 @@ class SecretsFile:
         self._broken = False
         status = seen.get(self._path)
         self._modified = status[1] / 1e9 if status is not None else 0.0
+        self._row_count = len(rows)
         self._rows = {}
         ours = [row for row in rows if row.server in (WILDCARD, self._server)]
         for row in ours:

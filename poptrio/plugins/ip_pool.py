@@ -23,6 +23,7 @@ from poptrio.api import (
     ConfigFault,
     Health,
     NoAddress,
+    PluginReload,
     PoolLease,
     PoolState,
     ServerInfo,
@@ -53,23 +54,30 @@ class IpPool:
 
     def __init__(self) -> None:
         self._pools: dict[str, Pool] = {}
+        self._held = Held()
 
     @hookimpl
     @asynccontextmanager
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
         """Make the pools; one that cannot be used keeps the server from starting."""
         read_config(IpPoolConfig, config, "plugins.ip-pool")
-        self._pools, faults = {}, []
-        held: dict[int, list[Holder]] = {}
-        for name, texts in {POOL_NAME: server.pool, **server.pools}.items():
-            try:
-                self._pools[name] = Pool(parse_ranges(texts), server.address, name, held)
-            except ValueError as error:
-                place = "addresses.pool" if name == POOL_NAME else f"addresses.pools.{name}"
-                faults.append(ConfigFault(place, str(error)))
-        if faults:
-            raise ConfigError(*faults)
+        self._held = Held()
+        self._use(_new_pools(server, self._held))
         yield
+
+    @hookimpl
+    def poptrio_reload(self, config: Mapping[str, object], server: ServerInfo) -> PluginReload:
+        """Make the pools larger or smaller; addresses that are in no pool any more stay with their calls."""
+        read_config(IpPoolConfig, config, "plugins.ip-pool")
+        pools = _new_pools(server, self._held)
+        return PluginReload(lambda: self._use(pools))
+
+    def _use(self, pools: "dict[str, Pool]") -> None:
+        for name, pool in pools.items():
+            if name in self._pools:
+                pool.succeed(self._pools[name])
+            pool.count_held()
+        self._pools = self._held.pools = pools
 
     @hookimpl
     async def poptrio_allocate_address(self, call: CallInfo, user: Accept) -> AddressLease | None:
@@ -110,12 +118,60 @@ class IpPool:
         return next(pools, self._pools[POOL_NAME])
 
 
+def _new_pools(server: ServerInfo, held: "Held") -> "dict[str, Pool]":
+    """The pools of ``server``, by name. Raises `ConfigError` for all that cannot be used."""
+    pools, faults = {}, []
+    for name, texts in {POOL_NAME: server.pool, **server.pools}.items():
+        try:
+            pools[name] = Pool(parse_ranges(texts), server.address, name, held)
+        except ValueError as error:
+            place = "addresses.pool" if name == POOL_NAME else f"addresses.pools.{name}"
+            faults.append(ConfigFault(place, str(error)))
+    if faults:
+        raise ConfigError(*faults)
+    return pools
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Holder:
     """The call that has an address."""
 
     user: str
     session_id: str
+
+
+class Held:
+    """Who holds which address, in a pool or outside of all ``pools``, which change while addresses are held."""
+
+    def __init__(self) -> None:
+        self.pools: dict[str, Pool] = {}
+        self.holders: dict[int, list[Holder]] = {}  # several only where calls of one user share a static address
+
+    def __contains__(self, number: int) -> bool:
+        return number in self.holders
+
+    def lease(self, number: int, holder: Holder) -> AddressLease:
+        """``holder`` has the address from now on."""
+        holders = self.holders.setdefault(number, [])
+        if not holders and (pool := self._pool_of(number)) is not None:
+            pool.is_held(number)
+        holders.append(holder)
+        return AddressLease(IPv4Address(number), holder.user, functools.partial(self._release, number, holder))
+
+    def _release(self, number: int, holder: Holder) -> None:
+        """``holder`` gives the address back, unless it has before; it is free when the last one has."""
+        holders = self.holders.get(number, [])
+        if holder not in holders:
+            return
+        holders.remove(holder)
+        if holders:
+            return
+        del self.holders[number]
+        if (pool := self._pool_of(number)) is not None:
+            pool.comes_back(number, holder.user)
+
+    def _pool_of(self, number: int) -> "Pool | None":
+        return next((pool for pool in self.pools.values() if pool.has(number)), None)
 
 
 class Pool:
@@ -131,16 +187,19 @@ class Pool:
         ranges: tuple[AddressRange, ...],
         server: IPv4Address,
         name: str = POOL_NAME,
-        held: "dict[int, list[Holder]] | None" = None,
+        held: Held | None = None,
     ) -> None:
         self._name = name
         self._ranges = [(int(first), int(last)) for first, last in ranges]
         self._server = int(server)
-        self._size = address_count(ranges) - self._has(self._server)
+        self._size = address_count(ranges) - self.has(self._server)
         if self._size == 0:
             raise ValueError(f"holds no address besides {server}, which is the server's own")
         self._fresh = itertools.chain.from_iterable(range(first, last + 1) for first, last in self._ranges)
-        self._held = {} if held is None else held  # several only where calls of one user share a static address
+        if held is None:
+            held = Held()
+            held.pools[name] = self
+        self._held = held
         self._held_of_pool = 0
         self._waiting: OrderedDict[int, str] = OrderedDict()  # released address → its last user, longest wait first
         self._last: dict[str, int] = {}  # user → the waiting address that it had last
@@ -159,7 +218,7 @@ class Pool:
             number = next(iter(self._waiting), None)
         if number is None:
             raise NoAddress(self._full())
-        return self._lease(number, holder)
+        return self._held.lease(number, holder)
 
     def allocate_static(self, address: IPv4Address, holder: Holder) -> AddressLease:
         """Exactly ``address``, in the pool or not. Raises `NoAddress` when another user has it.
@@ -171,11 +230,11 @@ class Pool:
             raise NoAddress(f"address {address} of {holder.user} is the server's own")
         if address.is_unspecified or address.is_loopback or address.is_multicast or address.is_reserved:
             raise NoAddress(f"address {address} of {holder.user} is none that a client can have")
-        for other in self._held.get(number, ()):
+        for other in self._held.holders.get(number, ()):
             if other.user != holder.user:
                 by = f"call {other.session_id} of {other.user}"
                 raise NoAddress(f"address {address} of {holder.user} is in use by {by}")
-        return self._lease(number, holder)
+        return self._held.lease(number, holder)
 
     def allocate_from(self, networks: tuple[IPv4Network, ...], holder: Holder) -> AddressLease:
         """An address in ``networks``, the first network first; the user's last one if it can be.
@@ -185,13 +244,39 @@ class Pool:
         """
         last = self._last.get(holder.user)
         if last is not None and any(IPv4Address(last) in network for network in networks):
-            return self._lease(last, holder)
+            return self._held.lease(last, holder)
         candidates = (number for network in networks for number in self._candidates(network))
         for number in candidates:
             if number not in self._held and number != self._server:
-                return self._lease(number, holder)
+                return self._held.lease(number, holder)
         shown = ", ".join(str(network) for network in networks[:NAMES_SHOWN])
         raise NoAddress(f"no address of {shown}, to which {holder.user} is restricted, is free")
+
+    # What `Held` and a reload tell.
+
+    def is_held(self, number: int) -> None:
+        """Somebody has this address of the pool, whom nobody shares it with yet."""
+        self._held_of_pool += 1
+        last_user = self._waiting.pop(number, None)
+        if last_user is not None and self._last.get(last_user) == number:
+            del self._last[last_user]
+
+    def comes_back(self, number: int, user: str) -> None:
+        """Nobody has this address of the pool any more; ``user`` had it last."""
+        self._held_of_pool -= 1
+        self._waiting[number] = user
+        self._last[user] = number
+
+    def succeed(self, other: "Pool") -> None:
+        """Take the place of ``other``: remember who had which address, as far as they are in this pool."""
+        for number, user in other._waiting.items():
+            if self.has(number) and number != self._server:
+                self._waiting[number] = user
+                self._last[user] = number
+
+    def count_held(self) -> None:
+        """Look which addresses of the pool are held already."""
+        self._held_of_pool = sum(1 for number in self._held.holders if self.has(number))
 
     def overlaps(self, network: IPv4Network) -> bool:
         """Whether an address of ``network`` is in the pool."""
@@ -210,43 +295,20 @@ class Pool:
         """The addresses of the pool that nobody had yet; each is looked at once in the life of the pool."""
         return (n for n in self._fresh if n != self._server and n not in self._held and n not in self._waiting)
 
-    def _lease(self, number: int, holder: Holder) -> AddressLease:
-        last_user = self._waiting.pop(number, None)
-        if last_user is not None and self._last.get(last_user) == number:
-            del self._last[last_user]
-        holders = self._held.setdefault(number, [])
-        if not holders:
-            self._held_of_pool += self._has(number)
-        holders.append(holder)
-        return AddressLease(IPv4Address(number), holder.user, functools.partial(self._release, number, holder))
-
-    def _release(self, number: int, holder: Holder) -> None:
-        """``holder`` gives the address back, unless it has before; it is free when the last one has."""
-        holders = self._held.get(number, [])
-        if holder not in holders:
-            return
-        holders.remove(holder)
-        if holders:
-            return
-        del self._held[number]
-        if self._has(number):
-            self._held_of_pool -= 1
-            self._waiting[number] = holder.user
-            self._last[holder.user] = number
-
     def _leases(self) -> Iterator[PoolLease]:
         """Who holds what, in the order in which addresses were taken; one that calls share comes once for each."""
-        for number, holders in self._held.items():
-            if self._has(number):
+        for number, holders in self._held.holders.items():
+            if self.has(number):
                 for holder in holders:
                     yield PoolLease(address=IPv4Address(number), user=holder.user, session_id=holder.session_id)
 
-    def _has(self, number: int) -> bool:
+    def has(self, number: int) -> bool:
+        """Whether the address is in the pool."""
         return any(first <= number <= last for first, last in self._ranges)
 
     def _full(self) -> str:
         """The pool and the first users on it, in the order in which their calls came."""
-        users = (holders[0].user for number, holders in self._held.items() if self._has(number))
+        users = (holders[0].user for number, holders in self._held.holders.items() if self.has(number))
         names = list(itertools.islice(users, NAMES_SHOWN))
         more = self._held_of_pool - len(names)
         held_by = ", ".join(names) + (f" and {more} more" if more else "")

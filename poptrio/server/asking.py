@@ -35,7 +35,7 @@ class Asker:
 
     def __init__(self, timeout: float) -> None:
         self.tallies: defaultdict[str, PluginTally] = defaultdict(PluginTally)
-        self._timeout = timeout
+        self.timeout = timeout
         self._trace = os.environ.get("POPTRIO_TRACE_HOOKS") == "1"
 
     async def answer(self, plugin: Plugin, hook: str, types: tuple[type, ...], arguments: Mapping[str, Any]) -> Any:
@@ -43,9 +43,9 @@ class Asker:
         call: CallInfo = arguments["call"]
         known = {"plugin": plugin.name, "hook": hook, "session": call.session_id, "peer": str(call.peer)}
         try:
-            answer = await self.ask(plugin, hook, call.session_id, arguments, self._timeout)
+            answer = await self.ask(plugin, hook, call.session_id, arguments, self.timeout)
         except trio.TooSlowError:
-            log.error("plugin too slow", **known, seconds=self._timeout, exc_info=True)
+            log.error("plugin too slow", **known, seconds=self.timeout, exc_info=True)
             raise PluginFailed(f"plugin {plugin.name} did not answer in time") from None
         except BaseException as error:
             pass_on(error)

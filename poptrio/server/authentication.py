@@ -64,7 +64,7 @@ class Authentication:
         asker: Asker,
     ) -> None:
         self._plugins = {name: plugin for name, plugin in plugins.items() if AUTHENTICATE in plugin.hooks}
-        self._order = tuple(order)
+        self.order = tuple(order)
         self._fall_through = frozenset(fall_through)
         self._asker = asker
 
@@ -74,7 +74,7 @@ class Authentication:
         The first that decides counts: `Accept`, `Challenge` or `LocalEap`, or whatever is not fallen through. When
         nobody does, the first refusal, else the first that could not tell, else a refusal as of a wrong password.
         """
-        names = (only,) if only else self._order if plugins is None else plugins
+        names = (only,) if only else self.order if plugins is None else plugins
         so_far = _SoFar()
         for name in names:
             if name not in self._plugins:

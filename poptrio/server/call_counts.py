@@ -19,7 +19,7 @@ class CallCounts:
     """All calls and connections of one server, and the limits on them."""
 
     def __init__(self, limits: ServerLimits) -> None:
-        self._limits = limits
+        self.limits = limits
         self._number_of_calls = 0
         self._calls_of: Counter[IPv4Address] = Counter()
         self._strangers_of: Counter[IPv4Address] = Counter()
@@ -28,9 +28,9 @@ class CallCounts:
 
     def refuse_stranger(self, peer: IPv4Address) -> str | None:
         """Why one more unauthenticated connection or call from ``peer`` is too many, or None."""
-        if self._strangers >= self._limits.max_unauthenticated:
+        if self._strangers >= self.limits.max_unauthenticated:
             return f"{self._strangers} unauthenticated connections and calls (server.max_unauthenticated)"
-        if self._strangers_of[peer] >= self._limits.max_unauthenticated_per_address:
+        if self._strangers_of[peer] >= self.limits.max_unauthenticated_per_address:
             return (
                 f"{self._strangers_of[peer]} unauthenticated connections and calls from this address "
                 "(server.max_unauthenticated_per_address)"
@@ -43,9 +43,9 @@ class CallCounts:
 
     def refuse_call(self, peer: IPv4Address) -> str | None:
         """Why one more call from ``peer`` is too many, or None."""
-        if self._number_of_calls >= self._limits.max_calls:
+        if self._number_of_calls >= self.limits.max_calls:
             return f"{self._number_of_calls} calls (server.max_calls)"
-        most = self._limits.max_calls_per_address
+        most = self.limits.max_calls_per_address
         if most and self._calls_of[peer] >= most:
             return f"{self._calls_of[peer]} calls from this address (server.max_calls_per_address)"
         return self.refuse_stranger(peer)

@@ -133,6 +133,7 @@ class _CallTask:
         call.stranger.known()
         call.server.authority.leave(call)
         call.server.registry.remove(call, trio.current_time())
+        call.server.call_over()
         self._control.forget_call(call)
         call.log_end()
         call.limits = call.nursery = None

@@ -76,10 +76,14 @@ class Captures:
     """What is one for all captures, whichever process has the calls; ``calls`` are those of now."""
 
     def __init__(self, config: Config, calls: Callable[[], Iterable[ObservedCall]]) -> None:
-        self._config = config
+        self.configure(config)
         self._calls = calls
         self._waiting: list[_Waiting] = []
         self._open = 0
+
+    def configure(self, config: Config) -> None:
+        """Other limits for captures that begin from now on."""
+        self._config = config
 
     def start(self, order: CaptureOrder) -> ReadCapture:
         """Begin a capture, or wait for a call to capture. Raises `CaptureRefused`; somebody has to read the result."""

@@ -17,6 +17,7 @@ from poptrio.protocols.pptp import events
 from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopReason
 from poptrio.protocols.pptp.control import ControlConnection, Role
 from poptrio.runtime.control_stream import ControlStream
+from poptrio.server import drain
 from poptrio.server.call import Call
 from poptrio.server.call_rate import TOO_FAST
 from poptrio.server.call_task import run_call
@@ -164,6 +165,10 @@ class Connection:
                 return
         else:
             why = STOPPING if self.server.stopping else registry.refuse_call(self.peer)
+            if self.server.draining:
+                self._call_refused(drain.WHY)
+                self._control.refuse_call(request, OutgoingCallResult.DO_NOT_ACCEPT)
+                return
         call_id = None if why else registry.call_ids.take(now)
         if call_id is None or self._nursery is None:
             self._call_refused(why or NO_CALL_ID)

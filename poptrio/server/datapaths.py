@@ -37,7 +37,7 @@ def choose(config: Config, probe: Callable[[Needs], list[str]] = obstacles) -> C
     wanted = config.server.datapath
     if wanted == "userspace":
         return Choice("userspace", "it is configured")
-    against = [*_workers(config), *_encryption_obstacles(config)]
+    against = [*_workers(config), *encryption_obstacles(config)]
     if wanted == "kernel":
         against = against or probe(needs(config))
         if against:
@@ -83,7 +83,8 @@ def _workers(config: Config) -> list[str]:
     return []
 
 
-def _encryption_obstacles(config: Config) -> list[str]:
+def encryption_obstacles(config: Config) -> list[str]:
+    """Which kind of encryption Linux does not have."""
     ppp = config.ppp
     if ppp.encryption != "refuse" and not _KERNEL_BITS.issuperset(ppp.encryption_bits):
         return ["ppp.encryption_bits has 56, and Linux' MPPE has only 128 and 40; take it out"]

@@ -10,14 +10,14 @@ class Goodbyes:
     """Goodbyes of one server, each for ``grace`` seconds, until nobody wants to wait any more."""
 
     def __init__(self, grace: float) -> None:
-        self._grace = grace
+        self.grace = grace
         self._impatient = False
         self.scopes: set[trio.CancelScope] = set()
 
     @contextmanager
     def one(self) -> Iterator[None]:
         """Shield a goodbye from cancellation for the grace period, or not at all once nobody wants to wait."""
-        with trio.move_on_after(self._grace, shield=True) as scope:
+        with trio.move_on_after(self.grace, shield=True) as scope:
             if self._impatient:
                 scope.cancel()
             self.scopes.add(scope)

@@ -23,6 +23,7 @@ from poptrio.protocols.ppp.auth_requests import AuthRequest
 from poptrio.runtime.exception_groups import leaves
 from poptrio.server.asking import Asker, PluginFailed, wrong_type
 from poptrio.server.authentication import AUTHENTICATE, Answer, Authentication
+from poptrio.server.plugin_reloads import PreparedPlugins, prepare_plugins
 from poptrio.server.plugin_reports import PluginReports
 from poptrio.server.plugin_tallies import PluginTally
 from poptrio.server.plugins import Plugin, load_plugins, nearest, pass_on
@@ -54,7 +55,7 @@ class Hooks:
     ) -> None:
         self._plugins = dict(plugins)
         self._authentication = authentication
-        self._addresses = [plugins[name] for name in addresses if ALLOCATE_ADDRESS in plugins[name].hooks]
+        self._addresses = self._that_allocate(addresses)
         self._asker = asker
         self._accounting_timeout = accounting_timeout
         self.reports = PluginReports(self._plugins, asker.tallies)
@@ -181,19 +182,29 @@ class Hooks:
             return wrong_type(plugin, hook, reason)
         return None
 
-    def reload(self) -> None:
-        """Let every plugin read its files again; failures are logged."""
-        hook = "poptrio_reload"
-        for plugin in self._with(hook):
-            try:
-                plugin.call(hook, {})
-            except BaseException as error:
-                pass_on(error)
-                log.exception("plugin failed", plugin=plugin.name, hook=hook)
+    def configure(self, old: Config, new: Config) -> None:
+        """Ask as ``new`` says from now on, where it differs from ``old``; both name the same plugins."""
+        now, before = new.authentication, old.authentication
+        self._asker.timeout = now.timeout
+        self._accounting_timeout = new.accounting.timeout
+        if new.addresses.plugins != old.addresses.plugins:
+            self._addresses = self._that_allocate(new.addresses.plugins)
+        if (now.plugins, now.fall_through) != (before.plugins, before.fall_through):
+            order = now.plugins if now.plugins != before.plugins else self._authentication.order
+            self._authentication = Authentication(self._plugins, order, now.fall_through, self._asker)
+
+    def prepare_reload(
+        self, configs: Mapping[str, Mapping[str, object]], server: ServerInfo, changed: Collection[str]
+    ) -> PreparedPlugins:
+        """Let every plugin judge its new settings; ``changed`` are those whose tables are other ones now."""
+        return prepare_plugins(self._plugins.values(), configs, server, changed)
 
     def has(self, hook: str) -> bool:
         """Whether any plugin implements ``hook``."""
         return any(self._with(hook))
+
+    def _that_allocate(self, names: Sequence[str]) -> list[Plugin]:
+        return [self._plugins[name] for name in names if ALLOCATE_ADDRESS in self._plugins[name].hooks]
 
     def _with(self, hook: str) -> Iterator[Plugin]:
         return (plugin for plugin in self._plugins.values() if hook in plugin.hooks)

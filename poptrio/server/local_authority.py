@@ -40,6 +40,14 @@ class LocalAuthority:
         self._domain_rule = DomainRule.configured(config.authentication)
         self._limits = config.sessions
 
+    def configure(self, old: Config, new: Config) -> None:
+        """Decide as ``new`` says from now on, instead of as ``old`` says; cannot fail."""
+        authentication = new.authentication
+        self.throttle.configure(authentication.failure_delay, authentication.failure_delay_max)
+        self._domain_rule = DomainRule.configured(authentication)
+        self._limits = new.sessions
+        self.hooks.configure(old, new)
+
     async def admit_connection(self, connection_id: str, peer: IPv4Address) -> str | None:
         """What the plugins say."""
         return self.hooks.admit(peer)

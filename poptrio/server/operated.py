@@ -9,7 +9,9 @@ from poptrio.datapath.base import DataPathCounters
 from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.call_events import ObservedCall
 from poptrio.server.captures import Captures
+from poptrio.server.drain import Drain
 from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.reload import Reloader
 from poptrio.server.shared import Stats
 from poptrio.server.tracing import Tracing
 
@@ -23,6 +25,8 @@ class Operated(Protocol):
     config: Config
     authority: LocalAuthority
     stats: Stats
+    reloader: Reloader
+    drain_state: Drain
 
     @property
     def tracing(self) -> Tracing:
@@ -62,6 +66,15 @@ class Operated(Protocol):
 
     def lags(self) -> Mapping[str, LoopLag]:
         """How late the event loop is, by process."""
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Take no new calls, and stop when those that are left are over, or are ended after ``seconds``.
+
+        Again: other ``seconds``, from now on. Nothing when it stops already.
+        """
+
+    async def cancel_drain(self) -> bool:
+        """Take calls again; whether it was draining."""
 
     def stop(self) -> None:
         """Stop with goodbyes; the second time at once."""

@@ -40,6 +40,10 @@ class Plugin:
         implementation = self._implementations[hook]
         return implementation.function(*(arguments[name] for name in implementation.argnames))
 
+    def takes_arguments(self, hook: str) -> bool:
+        """Whether it wants to know any argument of ``hook``."""
+        return bool(self._implementations[hook].argnames)
+
 
 def load_plugins(wanted: Mapping[str, str], extra: Mapping[str, object]) -> dict[str, Plugin]:
     """Return the plugins that ``wanted`` names, in its order; its values are the config keys that name them.

@@ -43,7 +43,9 @@ class PppTask:
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._session = ServerSession(call.server.session_settings, call.server.random)
+        self._config = call.server.config  # as it is now: a call keeps what it began with
+        self._settings = call.server.session_settings
+        self._session = ServerSession(self._settings, call.server.random)
         self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
         call.retrace = self._retrace
         call.retrace()
@@ -125,7 +127,7 @@ class PppTask:
                 pass
 
     def _network_up(self, event: events.NetworkUp) -> None:
-        call, config = self._call, self._call.server.config
+        call, config = self._call, self._config
         accept, lease, path = call.accept, call.lease, call.path
         if accept is None or lease is None or path is None:
             raise AssertionError("IPCP came up without an address to give")
@@ -215,7 +217,7 @@ class PppTask:
             call.limits.reauthenticated(now)
 
     async def _assign(self, accept: Accept) -> None:
-        call, config = self._call, self._call.server.config
+        call, config = self._call, self._config
         answer = await self._allocate(accept)
         now = trio.current_time()
         if isinstance(answer, NoAddress):
@@ -249,14 +251,14 @@ class PppTask:
 
     def _usable(self, methods: tuple[EapMethod, ...]) -> tuple[EapMethod, ...]:
         """Those EAP methods that are allowed and after which the call can go on: only MS-CHAPv2 yields keys."""
-        ppp = self._call.server.config.ppp
+        ppp = self._config.ppp
         required = ppp.encryption == "require"
         allowed = tuple(method for method in ppp.eap_methods if method == "mschap-v2" or not required)
         return tuple(method for method in methods if method in allowed)
 
     def _policy(self, accept: Accept) -> EncryptionPolicy:
         """What is configured, as the plugin changed it for this user."""
-        policy = self._call.server.session_settings.encryption
+        policy = self._settings.encryption
         if accept.encryption is not None:
             policy = replace(policy, policy=accept.encryption)
         if accept.encryption_bits is not None:

@@ -25,21 +25,16 @@ from poptrio.runtime.activation import activated_tcp
 from poptrio.server.datapaths import decided, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.one_process import OneProcess
 from poptrio.server.operated import Operated
 from poptrio.server.passed_listeners import matched
-from poptrio.server.server import Server
+from poptrio.server.reload import Reloading
 from poptrio.server.sessions import LiveSessions
 
 LISTEN_BACKLOG = 1024
 """Connections that wait for accept: after an outage all clients come at once."""
 
 log = structlog.get_logger("poptrio.server")
-
-
-class OneProcess(Server):
-    """A server that has everything in one process; ``authority`` is beside its calls."""
-
-    authority: LocalAuthority
 
 
 async def serve(
@@ -91,11 +86,13 @@ class Manage(Protocol):
         """Until cancelled; reports when they can come."""
 
 
-async def serve_until_signalled(config: Config, run: Serve | None = None, manage: Manage | None = None) -> None:
-    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reads files again.
+async def serve_until_signalled(
+    config: Config, run: Serve | None = None, manage: Manage | None = None, reloading: Reloading | None = None
+) -> None:
+    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reloads.
 
     During the start, one is enough. ``run`` is what serves, unless that is `serve`; ``manage`` lets
-    operators at it.
+    operators at it; ``reloading`` says where ``config`` comes from.
     """
     hooks = load_hooks(config)
     server: Operated | None = None
@@ -106,10 +103,8 @@ async def serve_until_signalled(config: Config, run: Serve | None = None, manage
                 if number != signal.SIGHUP:
                     serving.cancel_scope.cancel()
             elif number == signal.SIGHUP:
-                log.info("reading files again")
-                service_manager.reloading()
-                hooks.reload()
-                service_manager.ready()
+                log.info("reloading", signal=signal.Signals(number).name)
+                serving.start_soon(_reload, server)
             else:
                 service_manager.stopping()
                 log.info("stopping", signal=signal.Signals(number).name, calls=server.call_count)
@@ -122,6 +117,7 @@ async def serve_until_signalled(config: Config, run: Serve | None = None, manage
             async with trio.open_nursery() as serving:
                 nursery.start_soon(obey)
                 server = await serving.start(functools.partial(run or serve, config, hooks=hooks))
+                server.reloader.reloading = reloading or server.reloader.reloading
                 if manage is not None:
                     await nursery.start(manage, server)
                 garbage.settle()
@@ -129,6 +125,13 @@ async def serve_until_signalled(config: Config, run: Serve | None = None, manage
                 nursery.start_soon(service_manager.keep_informed, functools.partial(_status, server))
                 nursery.start_soon(garbage.collect_when_quiet, functools.partial(getattr, server, "call_count"))
             nursery.cancel_scope.cancel()
+
+
+async def _reload(server: Operated) -> None:
+    """As the operator wants by SIGHUP; the service manager waits for it."""
+    service_manager.reloading()
+    await server.reloader.reload()
+    service_manager.ready()
 
 
 def _status(server: Operated) -> str:

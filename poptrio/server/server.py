@@ -18,6 +18,7 @@ from poptrio.runtime.loop_lag import LoopLag
 from poptrio.server.authority import Authority
 from poptrio.server.call_events import ObservedCall
 from poptrio.server.connection import Connection
+from poptrio.server.drain import Drain
 from poptrio.server.refusals import STOPPING
 from poptrio.server.registry import CallIds
 from poptrio.server.shared import Shared
@@ -42,6 +43,8 @@ class Server(Shared):
         super().__init__(config, authority, datapath, call_ids, random)
         self._stop = trio.Event()
         self._running = trio.CancelScope()
+        self._plumbing: trio.Nursery | None = None
+        self.drain_state = Drain(lambda: self.call_count, self.stop)
 
     @property
     def call_count(self) -> int:
@@ -85,7 +88,26 @@ class Server(Shared):
             for connection in self.connections:
                 connection.abandon()
         self.stopping = True
+        self.drain_state.end()
         self._stop.set()
+
+    def begin_drain(self, seconds: float | None) -> None:
+        """Take no new calls, and stop as `Drain` says."""
+        assert self._plumbing is not None, "drained before it runs"
+        if not self.stopping:
+            self.draining = True
+            self.drain_state.begin(self._plumbing, seconds)
+
+    def end_drain(self) -> bool:
+        """Take calls again, if the server drains and has not begun to stop; whether it does now."""
+        if self.stopping or not self.drain_state.cancel():
+            return False
+        self.draining = False
+        return True
+
+    def call_over(self) -> None:
+        """A draining server may stop."""
+        self.drain_state.call_over()
 
     async def run(
         self,
@@ -94,6 +116,7 @@ class Server(Shared):
     ) -> None:
         """Serve until `stop` and the goodbyes after it."""
         async with trio.open_nursery() as plumbing:
+            self._plumbing = plumbing
             plumbing.start_soon(self.ticker.run)
             plumbing.start_soon(self._end_grace)
             plumbing.start_soon(self.log_limit.run)

@@ -1,7 +1,7 @@
 """From the configuration to the settings of each part: the one place where a key meets what it sets."""
 
 from poptrio.config import Config
-from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice
+from poptrio.datapath.base import ALL_CALL_IDS, CallIdSlice, PathSettings
 from poptrio.datapath.userspace.path import UserspaceSettings
 from poptrio.datapath.userspace.routes import covering_routes
 from poptrio.protocols.gre import GreSettings
@@ -67,6 +67,16 @@ def userspace_settings(config: Config, call_ids: CallIdSlice = ALL_CALL_IDS) -> 
         routes=covering_routes(addresses.all_ranges, addresses.server),
         gre=gre_settings(config),
         call_ids=call_ids,
+    )
+
+
+def path_settings(config: Config) -> PathSettings:
+    """What of a data path can change while it runs, from the configuration."""
+    addresses = config.addresses
+    return PathSettings(
+        mtu=config.ppp.mtu,
+        routes=covering_routes(addresses.all_ranges, addresses.server),
+        gre=gre_settings(config),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from poptrio.config import Config
-from poptrio.datapath.base import DataPath
+from poptrio.datapath.base import DataPath, Preparation
 from poptrio.errors import CauseOfEnd
 from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
@@ -24,7 +24,7 @@ from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.path_totals import PathTotals
 from poptrio.server.refusals import label_of
 from poptrio.server.registry import CallIds, Registry
-from poptrio.server.settings import control_settings, limit_settings, session_settings
+from poptrio.server.settings import control_settings, limit_settings, path_settings, session_settings
 from poptrio.server.tracing import LocalTracing
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ class Stats:
 
 
 class Shared:
-    """What calls and control connections know of their server; it takes no more of either when ``stopping``.
+    """What calls and control connections know of their server; it takes no more of either when ``stopping``, and no
+    more calls when ``draining``.
 
     ``random`` makes challenges and Magic-Numbers; like ``call_ids`` it is the system's unless a test says otherwise.
     """
@@ -84,15 +85,10 @@ class Shared:
         random: RandomBytes = os.urandom,
     ) -> None:
         self.random = random
-        self.config = config
         self.authority = authority
         self.datapath = datapath
         self.ticker = Ticker()
         self.registry = Registry(config.server, call_ids)
-        self.domain_rule = DomainRule.configured(config.authentication)
-        self.session_settings = session_settings(config)
-        self.limit_settings = limit_settings(config)
-        self.control_settings = control_settings(config)
         self.stats = Stats()
         self.log_limit = LogLimit(self.stats.left_out)
         self.path_totals = PathTotals()
@@ -104,3 +100,31 @@ class Shared:
         self.connections: set[Connection] = set()
         self.tracing = LocalTracing(config, self.ticker, partial(iter, self.connections))
         self.captures = LocalCaptures(config, self.ticker, self.registry.calls.values)
+        self.draining = False
+        self._use(config)
+
+    def call_over(self) -> None:
+        """A call has given everything back."""
+
+    def prepare(self, config: Config) -> Preparation:
+        """Get ready for another configuration; calls that are up keep what was decided about them.
+
+        Raises OSError, with nothing changed, when the kernel refuses something.
+        """
+        path = self.datapath.prepare(path_settings(config))
+
+        def commit() -> None:
+            self._use(config)
+            path.commit()
+
+        return Preparation(commit, path.undo)
+
+    def _use(self, config: Config) -> None:
+        self.config = config
+        self.registry.limits = config.server
+        self.domain_rule = DomainRule.configured(config.authentication)
+        self.session_settings = session_settings(config)
+        self.limit_settings = limit_settings(config)
+        self.control_settings = control_settings(config)
+        self.goodbyes.grace = config.server.grace
+        self.captures.configure(config)

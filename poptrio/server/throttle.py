@@ -47,7 +47,8 @@ class _Record:
     """One address or user; where attempts ahead count like failures, its delay ``grows`` with them.
 
     ``attempts`` are all in flight, ``ahead`` those of them with a place in line, ``judged`` those that are judged just
-    now. ``begin`` is when the last one in line may begin, ``longest_queue`` how many seconds that may be from now.
+    now. ``begin`` is when the last one in line may begin, ``longest_queue`` how far that may be from now, in longest
+    delays.
     """
 
     key: str
@@ -74,6 +75,11 @@ class Throttle:
         self.waiting = 0
         self.too_many = 0
         self._records: OrderedDict[str, _Record] = OrderedDict()
+
+    def configure(self, first: float, longest: float) -> None:
+        """Other delays from now on; who waits already goes on waiting as long."""
+        self._first = first
+        self._longest = longest
 
     @asynccontextmanager
     async def attempt(self, address: IPv4Address, user: str) -> AsyncIterator[None]:
@@ -141,7 +147,7 @@ class Throttle:
     def _record(self, key: str, grows: bool, longest_queue: float, now: float) -> _Record:
         record = self._records.get(key)
         if record is None:
-            record = self._records[key] = _Record(key, grows, longest_queue * self._longest)
+            record = self._records[key] = _Record(key, grows, longest_queue)
         elif now - record.last_failure > FORGET_AFTER:
             record.failures = 0
         return record
@@ -152,7 +158,8 @@ class Throttle:
         line = [record for record in records if self._delay(record)]
         if line:
             begins = [max(now, record.begin) + self._delay(record) for record in line]
-            if any(begin - now > record.longest_queue for begin, record in zip(begins, line, strict=True)):
+            longest = (record.longest_queue * self._longest for record in line)
+            if any(begin - now > wait for begin, wait in zip(begins, longest, strict=True)):
                 self.too_many += 1
                 raise TooManyAttempts(max(begins) - now)
             begin = max(begins)

@@ -24,9 +24,9 @@ from poptrio.protocols.ppp.session_events import SessionSettings
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.hooks import Hooks
 from poptrio.server.local_authority import LocalAuthority
+from poptrio.server.one_process import OneProcess
 from poptrio.server.plugins import load_plugins
 from poptrio.server.registry import CallIds
-from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 from poptrio.server.settings import gre_settings
 from poptrio.testing.client import ScriptedCall, ScriptedClient
@@ -62,7 +62,7 @@ class MemoryServer:
 
     def __init__(
         self,
-        server: Server,
+        server: OneProcess,
         authority: LocalAuthority,
         network: MemoryNetwork,
         listener: MemoryListener,
@@ -143,10 +143,10 @@ async def memory_server(
         await nursery.start(network.run)
         authority = LocalAuthority(settings, hooks, sessions)
         if seed is None:
-            server = Server(settings, authority, network.server)
+            server = OneProcess(settings, authority, network.server)
         else:
             dice = random.Random(seed)
-            server = Server(settings, authority, network.server, CallIds(dice), dice.randbytes)
+            server = OneProcess(settings, authority, network.server, CallIds(dice), dice.randbytes)
         listener = MemoryListener()
         memory = MemoryServer(server, authority, network, listener, nursery)
         nursery.start_soon(memory.ticker.run)

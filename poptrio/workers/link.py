@@ -50,7 +50,8 @@ class HearsOfCaptures(Protocol):
 class Common:
     """What is one for all workers. Questions to plugins, and accounting, run in ``nursery``, which outlives them.
 
-    ``stopped`` is set when the server has been told to stop; ``captures`` are those of their calls.
+    ``stopped`` is set when the server has been told to stop; ``captures`` are those of their calls; ``call_over`` is
+    called when there is one call less.
     """
 
     authority: LocalAuthority
@@ -61,6 +62,7 @@ class Common:
     stopped: trio.Event
     nursery: trio.Nursery
     captures: HearsOfCaptures
+    call_over: Callable[[], None]
 
 
 class WorkerLink:
@@ -90,6 +92,8 @@ class WorkerLink:
         self._stopped = common.stopped
         self._captures = common.captures
         self._nursery = common.nursery
+        self._call_over = common.call_over
+        self._asking: set[trio.CancelScope] = set()
         self._strangers: dict[str, Stranger] = {}  # by connection, also when it is a stranger's no more
         self._channel = Channel(stream, self._told, self._asked)
         self.tell = self._channel.tell
@@ -119,12 +123,24 @@ class WorkerLink:
             self._stats.internal_errors += 1
         finally:
             self._channel.withdraw_all()
+            for scope in tuple(self._asking):
+                scope.cancel()
             lost = tuple(self.calls.values())
             for call in lost:
                 self._lost(call)
             for stranger in self._strangers.values():
                 stranger.known()
         return lost
+
+    async def ask(self, question: object, seconds: float) -> object:
+        """What the worker answers; None when it is gone, or does not answer within ``seconds``."""
+        with trio.move_on_after(seconds) as scope:
+            self._asking.add(scope)
+            try:
+                return await self._channel.ask(question)
+            finally:
+                self._asking.discard(scope)
+        return None
 
     # What the worker asks.
 
@@ -323,6 +339,7 @@ class WorkerLink:
         self._stats.ended[call.cause] += 1
         self._stats.failed += call.up_since is None
         self.rested.append((trio.current_time(), call.info.call_id))
+        self._call_over()
         call.over()
         if call.asking is not None:
             call.asking.cancel()

@@ -23,7 +23,7 @@ class Begin:
     """The first message: be worker ``number`` of ``workers``, with this configuration.
 
     ``ask_first``: plugins want to be asked before anything is read from a connection. ``resting`` are Call IDs that the
-    worker before it had when it was lost.
+    worker before it had when it was lost. ``draining``: take no calls.
     """
 
     config: Config
@@ -31,6 +31,7 @@ class Begin:
     workers: int
     ask_first: bool
     resting: tuple[int, ...] = ()
+    draining: bool = False
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,52 @@ class Follow:
 
     levels: Levels
     traces: dict[Subject, float]
+
+
+@dataclass(frozen=True)
+class Undo:
+    """The configuration of the last `Prepare` is not used."""
+
+
+# Questions of the parent.
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Get ready for this configuration: `Prepared` or `CannotPrepare`."""
+
+    config: Config
+
+
+@dataclass(frozen=True)
+class Commit:
+    """Use this configuration from now on: `Done`."""
+
+    config: Config
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Take no new calls, or take them again: `Done`, after every call that was taken before."""
+
+    draining: bool
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Nothing is in the way."""
+
+
+@dataclass(frozen=True)
+class CannotPrepare:
+    """The operating system refuses something: ``why``. Nothing has changed."""
+
+    why: str
+
+
+@dataclass(frozen=True)
+class Done:
+    """It is so."""
 
 
 # From a worker to the parent.

@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -49,19 +49,18 @@ log = structlog.get_logger("poptrio.workers")
 async def serve_with_workers(
     config: Config,
     *,
-    of_worker: Config | None = None,
+    of_worker: Callable[[Config], Config] = lambda config: config,
     hooks: Hooks | None = None,
     task_status: trio.TaskStatus[Operated] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """`poptrio.server.serve.serve` with several processes: reports the `Parent` when all of them take calls.
 
-    ``of_worker`` is the configuration of a worker, where one may have less than all together.
+    ``of_worker`` makes the configuration of a worker, where one may have less than all together.
     """
     hooks = hooks or load_hooks(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
     sessions, workers = LiveSessions(), config.server.worker_count
-    of_worker = (of_worker or config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
     async with (
         hooks.lifespan(config.plugins, config.server_info(sessions)),
         _kept(activated_tcp()) as passed,
@@ -69,13 +68,17 @@ async def serve_with_workers(
     ):
         async with listening(config, passed=[opened.dup() for opened in passed]):
             pass  # a port that somebody else has is found out here; workers share theirs with anybody
-        parent = Parent(config, LocalAuthority(config, hooks, sessions), accounts)
+
+        def without_plugins(config: Config) -> Config:
+            return of_worker(config).model_copy(update={"plugins": {}})  # no secrets of plugins where none is
+
+        parent = Parent(config, LocalAuthority(config, hooks, sessions), accounts, without_plugins)
         async with trio.open_nursery() as watching:
             watching.start_soon(parent.lag.run)
             async with trio.open_nursery() as keepers:
                 async with trio.open_nursery() as starting:
                     for number in range(workers):
-                        begin = Begin(of_worker, number, workers, ask_first=hooks.has("poptrio_admit"))
+                        begin = Begin(without_plugins(config), number, workers, ask_first=hooks.has("poptrio_admit"))
                         keeper = _Keeper(parent, begin, [opened.fileno() for opened in passed])
                         starting.start_soon(keepers.start, keeper.run)
                 addresses = " ".join(map(str, config.server.listen))

@@ -23,7 +23,7 @@ import structlog
 import trio
 
 from poptrio.config import Config
-from poptrio.datapath.base import CallIdSlice, DataPath
+from poptrio.datapath.base import CallIdSlice, DataPath, Preparation
 from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import ConfigError
 from poptrio.observe.log import configure
@@ -78,6 +78,8 @@ class Worker:
         self._news = News()
         self._begin: messages.Begin | None = None
         self._begun = trio.Event()
+        self._ready = trio.Event()
+        self._preparation: Preparation | None = None
         self._serving = trio.CancelScope()
         self._tracing: LocalTracing | None = None
         self._nursery: trio.Nursery | None = None
@@ -86,6 +88,7 @@ class Worker:
     async def run(self) -> None:
         """Do what the parent wants until it wants no more, or is gone. Raises nothing but bugs."""
         async with trio.open_nursery() as nursery:
+            self._nursery = nursery
             nursery.start_soon(self._carry)
             with self._serving:
                 await self._begun.wait()
@@ -112,6 +115,7 @@ class Worker:
             call_ids = CallIds(of=CallIdSlice(begin.number, begin.workers))
             call_ids.rest(begin.resting, trio.current_time())
             server = Server(begin.config, self._authority, datapath, call_ids)
+            server.draining = begin.draining
             self._tracing = server.tracing
             self._obey()
             async with trio.open_nursery() as calls:
@@ -120,6 +124,7 @@ class Worker:
                 nursery.start_soon(server.lag.run)
                 nursery.start_soon(garbage.collect_when_quiet, partial(getattr, server, "call_count"))
                 self.server = server
+                self._ready.set()
                 self._channel.tell(messages.Ready())
             await self._report_counts(server)
             datapath.close()
@@ -167,11 +172,57 @@ class Worker:
                 self._authority.end_call(message)
             case messages.ChangeCall():
                 self._authority.change_call(message)
+            case messages.Undo():
+                self._undo()
             case _:
                 raise AssertionError(f"told {message}")
 
     def _asked(self, question: Question) -> None:
-        raise AssertionError(f"asked {question.message}")
+        if self._nursery is not None:
+            self._nursery.start_soon(self._answer, question)
+
+    async def _answer(self, question: Question) -> None:
+        """Answer when the server runs, and what it did before has been told."""
+        with question.scope:
+            await self._ready.wait()
+            assert self.server is not None
+            match question.message:
+                case messages.Prepare(config):
+                    question.answer(self._prepare(self.server, config))
+                case messages.Commit(config):
+                    self._commit(self.server, config)
+                    question.answer(messages.Done())
+                case messages.Drain(draining):
+                    self.server.draining = draining
+                    await trio.lowlevel.checkpoint()  # calls that were taken just now are told of in their own tasks
+                    question.answer(messages.Done())
+                case message:
+                    raise AssertionError(f"asked {message}")
+
+    def _prepare(self, server: Server, config: Config) -> messages.Prepared | messages.CannotPrepare:
+        self._undo()
+        try:
+            self._preparation = server.prepare(config)
+        except OSError as error:
+            return messages.CannotPrepare(error.strerror or str(error))
+        return messages.Prepared()
+
+    def _commit(self, server: Server, config: Config) -> None:
+        if self._preparation is None:  # begun while the others were asked
+            answer = self._prepare(server, config)
+            if self._preparation is None:
+                log.error("worker keeps its settings", why=str(answer))
+                return
+        before = server.config
+        preparation, self._preparation = self._preparation, None
+        preparation.commit()
+        if config.log.format != before.log.format:
+            configure(**config.log.model_dump())
+
+    def _undo(self) -> None:
+        preparation, self._preparation = self._preparation, None
+        if preparation is not None:
+            preparation.undo()
 
     def _obey(self) -> None:
         """Log and trace as the parent has said last."""

@@ -310,7 +310,7 @@ def test_a_huge_pool_costs_what_is_used():
     leases = [pool.allocate(Holder(f"user{number}", "s")) for number in range(1000)]
     for lease in leases:
         lease.release()
-    assert (len(pool._waiting), len(pool._last), len(pool._held)) == (1000, 1000, 0)
+    assert (len(pool._waiting), len(pool._last), len(pool._held.holders)) == (1000, 1000, 0)
 
 
 def test_what_is_remembered_of_users_is_bounded_by_the_pool():
@@ -375,7 +375,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self):
-        assert set(map(IPv4Address, self.pool._held)) == self.held()
+        assert set(map(IPv4Address, self.pool._held.holders)) == self.held()
         assert self.pool._held_of_pool == len(self.held() & self.addresses)
 
 

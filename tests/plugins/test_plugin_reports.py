@@ -97,6 +97,6 @@ async def test_users_and_the_age_of_the_secrets_file(secrets):
         assert "log" in health.remedy
         assert "other" not in str(health)
         secrets.write_text("* * everybody *\n")
-        hooks.reload()
+        hooks.prepare_reload({}, info(secrets.parent), ()).commit()
         assert hooks.reports.health_of("chap-secrets").ok, "whoever knows the one password may call"
         assert {name for name, *_ in told(hooks)} == {metric.name for metric in METRICS}

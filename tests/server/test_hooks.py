@@ -22,6 +22,7 @@ from poptrio.api import (
     ConfigFault,
     NoAddress,
     PapRequest,
+    PluginReload,
     Reject,
     ServerInfo,
     Traffic,
@@ -98,7 +99,8 @@ def test_own_plugins_are_installed_like_foreign_ones():
     assert rows[0].version
     asked = ("poptrio_lifespan", "poptrio_authenticate", "poptrio_reload")
     assert rows[0].hooks == (*asked, "poptrio_measurements", "poptrio_health")
-    assert rows[1].hooks == ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_health", "poptrio_pools")
+    asked = ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_reload")
+    assert rows[1].hooks == (*asked, "poptrio_health", "poptrio_pools")
 
 
 def test_each_server_has_its_own_object_of_a_plugin_class():
@@ -229,7 +231,7 @@ def test_wrong_arguments_are_faults():
     )
     assert sentences[1].startswith('plugin p0: poptrio_authenticate has no argument cal; did you mean "call"?')
     assert "the argument request of poptrio_authenticate must be a plain one without default" in sentences[2]
-    assert sentences[3] == "plugin p0: poptrio_reload has no argument force; there are: none"
+    assert sentences[3] == "plugin p0: poptrio_reload has no argument force; there are: config, server"
 
 
 def test_async_where_it_must_not_be_and_not_where_it_must_are_faults():
@@ -558,9 +560,51 @@ def test_reload_reaches_all_whatever_one_does():
                 raise OSError("file is gone")
 
     with capture_logs() as logs:
-        authentication(Reloading(), Reloading()).reload()
+        prepared = authentication(Reloading(), Reloading()).prepare_reload({}, SERVER, ["p1"])
+        assert (reloaded, prepared.faults) == ([], [])  # they act when all others have agreed
+        prepared.commit()
     assert len(reloaded) == 2
-    assert len(logs) == 1
+    assert [entry["event"] for entry in logs] == ["plugin failed"]
+    assert prepared.restart == {("plugins", "p1")}  # whoever wants no settings cannot take new ones
+
+
+class Judging(Authenticator):
+    """Takes settings that have no key "bad"; cannot change "fixed"."""
+
+    def __init__(self):
+        super().__init__()
+        self.size = 0
+
+    @hookimpl
+    def poptrio_reload(self, config):
+        if "bad" in config:
+            raise ConfigError(ConfigFault("plugins.p.bad", "is bad"))
+        if "bug" in config:
+            return config["bug"] + 1
+        return PluginReload(lambda: setattr(self, "size", config["size"]), restart=("fixed",))
+
+
+def test_plugins_judge_first_and_change_only_when_all_agree():
+    good, other = Judging(), Judging()
+    hooks = authentication(good, other)
+    prepared = hooks.prepare_reload({"p0": {"size": 1}, "p1": {"size": 2}}, SERVER, ())
+    assert (good.size, other.size) == (0, 0)
+    prepared.commit()
+    assert (good.size, other.size) == (1, 2)
+    assert prepared.restart == {("plugins", "p0", "fixed"), ("plugins", "p1", "fixed")}
+
+
+def test_faults_of_all_plugins_come_together():
+    with capture_logs() as logs:
+        prepared = authentication(*(Judging() for _ in range(3))).prepare_reload(
+            {"p0": {"bad": True}, "p1": {"bug": "x"}, "p2": {"bug": 1}}, SERVER, ()
+        )
+    assert list(map(str, prepared.faults)) == [
+        "plugins.p.bad: is bad",
+        'plugin p1: it cannot judge its settings: TypeError: can only concatenate str (not "int") to str',
+        "plugin p2: it answered poptrio_reload with a int, which is no answer to it",
+    ]
+    assert [entry["event"] for entry in logs] == ["plugin failed", "plugin answered with a wrong type"]
 
 
 # Lifespans.

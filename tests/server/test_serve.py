@@ -9,6 +9,7 @@ import trio
 
 from poptrio.api import hookimpl
 from poptrio.config import Config
+from poptrio.datapath.base import Preparation
 from poptrio.errors import ConfigError
 from poptrio.runtime.exception_groups import leaves
 from poptrio.server import datapaths
@@ -134,6 +135,9 @@ class QuietDataPath:
 
     def close(self):
         self._running.cancel()
+
+    def prepare(self, settings):
+        return Preparation(lambda: None, lambda: None)
 
 
 class NeverEnds(Watched):

@@ -27,6 +27,7 @@ class MemoryPath:
         self.counters = network.server.counters
         self.open_call = network.server.open_call
         self.interface_of = network.server.interface_of
+        self.prepare = network.server.prepare
         self._network = network
         self._scope = trio.CancelScope()
 

@@ -40,13 +40,15 @@ Answer = Accept | Reject | Challenge | Unavailable
 
 
 class Authentication:
-    """Asks ``pool``, within ``answer_timeout`` seconds for each question."""
+    """Asks ``pool``, within ``answer_timeout`` seconds for each question; ``memory`` are challenges of before."""
 
-    def __init__(self, config: RadiusConfig, pool: ServerPool, answer_timeout: float) -> None:
+    def __init__(
+        self, config: RadiusConfig, pool: ServerPool, answer_timeout: float, memory: ChallengeMemory | None = None
+    ) -> None:
         self._config = config
         self._pool = pool
         self._time = answer_timeout * (1 - MARGIN)
-        self._memory = ChallengeMemory(config.challenge_memory, trio.current_time)
+        self.memory = memory or ChallengeMemory(config.challenge_memory, trio.current_time)
 
     async def decide(self, call: CallInfo, request: AuthRequest) -> Answer:
         """Ask a server who the caller is and what it may."""
@@ -64,9 +66,9 @@ class Authentication:
 
     def _conversation(self, call: CallInfo, request: AuthRequest, name: str) -> Conversation | None:
         if isinstance(request.context, Conversation):
-            self._memory.take(name, call.peer)  # the client did not hang up after all
+            self.memory.take(name, call.peer)  # the client did not hang up after all
             return request.context
-        return self._memory.take(name, call.peer) if isinstance(request, PapRequest) else None
+        return self.memory.take(name, call.peer) if isinstance(request, PapRequest) else None
 
     def _question(self, call: CallInfo, request: AuthRequest, name: str, conversation: Conversation | None) -> Request:
         """The Access-Request. Raises ValueError when something does not fit."""
@@ -97,7 +99,7 @@ class Authentication:
         if isinstance(request, EapRequest) and eap:
             return Challenge(eap=eap, context=conversation)
         if isinstance(request, PapRequest):
-            self._memory.remember(name, call.peer, conversation)
+            self.memory.remember(name, call.peer, conversation)
             return Challenge(message=_message(attributes), context=conversation)
         return Reject(reason=f"{reply.server.name} asks for more, which {request.protocol} has no way to say")
 

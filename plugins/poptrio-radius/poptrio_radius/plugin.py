@@ -1,8 +1,9 @@
 """``radius``: the plugin. Its hooks hand on to `Authentication` and `Accounting`; its lifespan holds everything up."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -15,15 +16,18 @@ from poptrio.api import (
     ConfigFault,
     Health,
     Measurement,
+    PluginReload,
     ServerInfo,
     hookimpl,
     read_config,
 )
 from poptrio_radius.accounting import Accounting, AccountingSettings, open_accounting
+from poptrio_radius.accounting_config import AccountingKeys
 from poptrio_radius.authentication import Answer, Authentication
 from poptrio_radius.coa import CoaServer, CoaSettings, listening
 from poptrio_radius.coa_config import CoaConfig
 from poptrio_radius.config import RadiusConfig
+from poptrio_radius.delivery import Send
 from poptrio_radius.metrics import health, measurements
 from poptrio_radius.packets import Request
 from poptrio_radius.pools import PoolMaker
@@ -35,12 +39,16 @@ from poptrio_radius.spool_file import SpoolError
 
 PLACE = "plugins.radius"
 
+FIXED = (*AccountingKeys.model_fields, "coa", "nas_identifier", "nas_ip_address")
+"""Keys of what cannot change while the plugin runs: its spool, its ear for DM and CoA, and who it says that it is."""
+
 
 class Radius:
     """The plugin. ``servers`` are those of a running server, with their counters."""
 
     def __init__(self) -> None:
         self.servers: tuple[Server, ...] = ()
+        self._running: _Running | None = None
         self._authentication: Authentication | None = None
         self._accounting: Accounting | None = None
         self._coa: CoaServer | None = None
@@ -58,19 +66,54 @@ class Radius:
         if maker.faults:
             raise ConfigError(*maker.faults)
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
-            pool = maker.pool("authentication", nursery)
-            self.servers = pool.servers
-            self._authentication = Authentication(settings, pool, server.answer_timeout)
+            self._use(settings, maker, server, nursery)
             if settings.accounting:
-                accounting_pool = maker.pool("accounting", nursery)
-                self.servers += accounting_pool.servers
-                self._accounting = await _open_accounting(stack, settings, accounting_pool, server)
+                self._accounting = await _open_accounting(stack, settings, self._acknowledged, server)
             if settings.coa is not None and coa is not None:
                 self._coa = CoaServer(coa, server.sessions)
                 await _listen(stack, settings.coa, self._coa)
             yield
             await stack.aclose()  # the last records are sent by readers that run in the nursery
             nursery.cancel_scope.cancel()
+
+    @hookimpl
+    def poptrio_reload(self, config: Mapping[str, object], server: ServerInfo) -> PluginReload:
+        """Take other servers, secrets and times; what was asked already is waited for as it was."""
+        wanted = read_config(RadiusConfig, config, PLACE)
+        running = self._running
+        assert running is not None, "reloaded before the lifespan was entered"
+        settings = wanted.model_copy(update={key: getattr(running.settings, key) for key in FIXED})
+        maker = PoolMaker(settings, server.folder, PLACE)
+        if maker.faults:
+            raise ConfigError(*maker.faults)
+        if settings == running.settings and maker.same_secrets(running.maker) and server == running.server:
+            return PluginReload(lambda: None, restart=FIXED)
+        return PluginReload(lambda: self._use(settings, maker, server, running.nursery), restart=FIXED)
+
+    def _use(self, settings: RadiusConfig, maker: PoolMaker, server: ServerInfo, nursery: trio.Nursery) -> None:
+        """Ask new servers from now on, and let go of those before them when nobody can wait for them any more."""
+        pool = maker.pool("authentication", nursery)
+        accounting = maker.pool("accounting", nursery) if settings.accounting else None
+        before = self._running
+        memory = self._authentication.memory if self._authentication is not None else None
+        if before is not None and before.settings.challenge_memory != settings.challenge_memory:
+            memory = None
+        self._running = _Running(settings, maker, server, nursery, accounting)
+        self._authentication = Authentication(settings, pool, server.answer_timeout, memory)
+        if before is not None:
+            nursery.start_soon(_let_go, self.servers, before.longest_wait)
+        self.servers = pool.servers + (accounting.servers if accounting is not None else ())
+
+    async def _acknowledged(self, request: Request) -> bool:
+        """Whether an accounting server took ``request`` in the time in which each server has all its tries."""
+        running = self._running
+        assert running is not None
+        assert running.accounting is not None
+        try:
+            await running.accounting.ask(request, trio.current_time() + running.accounting_wait)
+        except NoReply:
+            return False
+        return True
 
     @hookimpl
     async def poptrio_authenticate(self, call: CallInfo, request: AuthRequest) -> Answer:
@@ -99,9 +142,36 @@ class Radius:
         return self._accounting.spool if self._accounting is not None else None
 
 
-async def _open_accounting(
-    stack: AsyncExitStack, config: RadiusConfig, pool: ServerPool, server: ServerInfo
-) -> Accounting:
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What the plugin runs with; ``accounting`` are the servers for it."""
+
+    settings: RadiusConfig
+    maker: PoolMaker
+    server: ServerInfo
+    nursery: trio.Nursery
+    accounting: ServerPool | None
+
+    @property
+    def accounting_wait(self) -> float:
+        """Seconds in which each accounting server has all its tries."""
+        servers = len(self.accounting.servers) if self.accounting is not None else 0
+        return self.settings.timeout * self.settings.tries * servers
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds after which nobody waits for any answer any more."""
+        return max(self.server.answer_timeout, self.accounting_wait)
+
+
+async def _let_go(servers: Sequence[Server], seconds: float) -> None:
+    """After ``seconds``, close what leads to ``servers``."""
+    await trio.sleep(seconds)
+    for server in servers:
+        server.close()
+
+
+async def _open_accounting(stack: AsyncExitStack, config: RadiusConfig, send: Send, server: ServerInfo) -> Accounting:
     """Raises `ConfigError` when the spool cannot be used."""
     settings = AccountingSettings(
         spool=server.folder / config.spool,
@@ -113,22 +183,12 @@ async def _open_accounting(
         farewell=config.accounting_farewell,
     )
     identity = partial(call_attributes, config=config)
-    send = partial(_acknowledged, pool, config.timeout * config.tries * len(pool.servers))
     try:
         return await stack.enter_async_context(
             open_accounting(settings, send, identity, nas_attributes(config), server.sessions)
         )
     except (SpoolError, sqlite3.Error) as error:
         raise ConfigError(ConfigFault(f"{PLACE}.spool", str(error))) from None
-
-
-async def _acknowledged(pool: ServerPool, seconds: float, request: Request) -> bool:
-    """Whether a server took ``request`` within ``seconds``, in which each server has all its tries."""
-    try:
-        await pool.ask(request, trio.current_time() + seconds)
-    except NoReply:
-        return False
-    return True
 
 
 def _coa_settings(

@@ -31,6 +31,10 @@ class PoolMaker:
             for server in servers:
                 self._prepare(key, server)
 
+    def same_secrets(self, other: "PoolMaker") -> bool:
+        """Whether secrets are the same; certificates may be other ones wherever there are any."""
+        return not self._contexts and self._secrets == other._secrets
+
     def pool(self, purpose: Purpose, nursery: trio.Nursery) -> ServerPool:
         """The pool for ``purpose``; readers and probes run in ``nursery``."""
         config = self._config

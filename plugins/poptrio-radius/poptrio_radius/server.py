@@ -64,6 +64,7 @@ class Server:
         self._patience = patience
         self._rng = rng
         self._probe_attributes = Attributes() if probe_attributes is None else probe_attributes
+        self._probing = trio.CancelScope()
         self._died = trio.Event()
         self._dead = False
         self._retry_at = 0.0
@@ -129,12 +130,18 @@ class Server:
             log.warning("radius reply dropped", server=self.name, purpose=self.purpose, why=reason, count=count)
 
     async def probe(self) -> None:
-        """Whenever it is dead, ask by Status-Server until it answers; for ever."""
-        while True:
-            await self._died.wait()
-            await trio.sleep(self._jittered(self._patience.probe_interval))
-            if self._dead:
-                await self._ask_for_status()
+        """Whenever it is dead, ask by Status-Server until it answers; until `close`."""
+        with self._probing:
+            while True:
+                await self._died.wait()
+                await trio.sleep(self._jittered(self._patience.probe_interval))
+                if self._dead:
+                    await self._ask_for_status()
+
+    def close(self) -> None:
+        """It is not one of ours any more: probe it no more, and close all links."""
+        self._probing.cancel()
+        self.channels.close()
 
     async def _ask_for_status(self) -> None:
         answer = Answer()

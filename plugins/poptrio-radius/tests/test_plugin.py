@@ -8,6 +8,7 @@ from peer import SECRET, attributes
 from trio.testing import wait_all_tasks_blocked
 
 from poptrio.api import ConfigError
+from poptrio.config import Config
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
@@ -146,3 +147,25 @@ async def test_no_secret_is_in_a_fault(radius, tmp_path):
         async with memory_server(text, {"radius": Radius()}, folder=tmp_path):
             pass
     assert "secret =" not in str(caught.value)
+
+
+async def test_another_server_and_secret_while_calls_are_up(radius, nursery, tmp_path):
+    async with memory_server(config(radius), {"radius": Radius()}, folder=tmp_path) as memory:
+        call = await memory.dial(settings=PAP)
+        await radius.until_accounted(ON, START)
+        other = UdpServer(radius.address)
+        nursery.start_soon(other.run)
+        await wait_all_tasks_blocked()
+        text = f'{config(other)}timeout = 1.0\nnas_identifier = "other"'
+        report = await memory.server.reloader.reload(lambda: Config.parse(text, folder=tmp_path))
+        assert [change.setting for change in report.changes] == ["plugins.radius.servers", "plugins.radius.timeout"]
+        assert [change.setting for change in report.needs_restart] == ["plugins.radius.nas_identifier"]
+        await call.hang_up()
+        await other.until_accounted(STOP)
+        assert (await memory.dial(settings=PAP)).address is not None
+        assert [request.code for request in other.requests].count(Code.ACCESS_REQUEST) == 1
+        (tmp_path / "secret").unlink()
+        report = await memory.server.reloader.reload(lambda: Config.parse(text, folder=tmp_path))
+        assert "cannot read the secret" in str(report.faults[0])
+        assert (await memory.dial(settings=PAP)).address is not None
+    other.socket.close()

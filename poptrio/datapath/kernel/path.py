@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 
 import trio
 
-from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters
+from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters, PathSettings, Preparation
 from poptrio.datapath.kernel.call_path import KernelCallPath, Ports
 from poptrio.datapath.kernel.ccp_socket import CcpSocket
 from poptrio.datapath.kernel.closer import Closer
@@ -94,6 +94,10 @@ class KernelDataPath:
     def interface_of(self, call_id: int) -> str:
         """The device of this call."""
         return f"{self._prefix}{call_id}"
+
+    def prepare(self, settings: PathSettings) -> Preparation:
+        """Each device has its own MTU and route, and the kernel has no GRE settings."""
+        return Preparation(lambda: None, lambda: None)
 
     def close(self) -> None:
         """Make `run` return; all devices are gone when it has."""

@@ -9,8 +9,8 @@ import errno
 import os
 import socket
 from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
 
@@ -23,6 +23,8 @@ from poptrio.datapath.base import (
     CallOwner,
     DataPathCounters,
     NetworkParameters,
+    PathSettings,
+    Preparation,
 )
 from poptrio.datapath.call_path import GreCallPath, Ports
 from poptrio.datapath.timers import Timers
@@ -125,6 +127,36 @@ class UserspaceDataPath:
     def interface_of(self, call_id: int) -> str:
         """The TUN, whichever call it is."""
         return "" if self._tun is None else self._tun.name
+
+    def prepare(self, settings: PathSettings) -> Preparation:
+        """Set the MTU of the TUN, and add the routes that are not there yet.
+
+        Calls that are up have an MTU of their own, so that the device's may change under them.
+        """
+        before = self._settings
+        undo = ExitStack()
+        commits: list[Callable[[], None]] = []
+        if self._tun is not None:
+            with undo as undoing:
+                if settings.mtu != before.mtu:
+                    undoing.callback(self._try_mtu, self._tun, before.mtu)
+                    self._tun.set_up(settings.mtu)
+                routes = self._kernel_routes.prepare_standing(settings.routes)
+                undoing.callback(routes.undo)
+                commits.append(routes.commit)
+                undo = undoing.pop_all()
+
+        def commit() -> None:
+            self._settings = replace(before, mtu=settings.mtu, routes=settings.routes, gre=settings.gre)
+            for one in commits:
+                one()
+
+        return Preparation(commit, undo.close)
+
+    @staticmethod
+    def _try_mtu(tun: Tun, mtu: int) -> None:
+        with suppress(OSError):
+            tun.set_up(mtu)
 
     def close(self) -> None:
         """Make `run` return; device and routes are gone when it has."""
@@ -280,6 +312,7 @@ def _kernel_routes(settings: UserspaceSettings, tun: Tun) -> KernelRoutes:
         partial(tun.add_route, before_others=True),
         tun.remove_route,
         add_standing=partial(tun.add_route, metric=settings.call_ids.worker + 1),
+        remove_standing=partial(tun.remove_route, metric=settings.call_ids.worker + 1),
         every=True,
     )
 
