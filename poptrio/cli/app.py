@@ -22,6 +22,7 @@ from poptrio.cli import (
     stats,
     systemd,
     top,
+    upgrade,
 )
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ app.command()(plugins.plugins)
 app.command()(dial.dial)
 app.command()(load.load)
 app.command()(systemd.systemd_unit)
+app.command()(upgrade.upgrade)
 app.add_typer(secrets.app)
 app.command()(sessions.sessions)
 app.command("show")(sessions.show_call)

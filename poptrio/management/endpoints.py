@@ -9,6 +9,7 @@ from poptrio.management.metrics import metrics
 from poptrio.management.plugins import list_plugins, list_pools, show_pool
 from poptrio.management.sessions import kick, list_sessions, show_session
 from poptrio.management.stats import show_stats
+from poptrio.management.upgrade import upgrade
 
 ENDPOINTS = (
     Endpoint("GET", "/v1/sessions", list_sessions),
@@ -27,4 +28,5 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/trace/end", end_trace),
     Endpoint("GET", "/v1/capture", capture, MEDIA_TYPE),
     Endpoint("POST", "/v1/shutdown", shut_down),
+    Endpoint("POST", "/v1/upgrade", upgrade, "text/event-stream"),
 )

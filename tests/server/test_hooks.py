@@ -98,7 +98,8 @@ def test_own_plugins_are_installed_like_foreign_ones():
     assert rows[0].version
     asked = ("poptrio_lifespan", "poptrio_authenticate", "poptrio_reload")
     assert rows[0].hooks == (*asked, "poptrio_measurements", "poptrio_health")
-    assert rows[1].hooks == ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_health", "poptrio_pools")
+    asked = ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_keep_address")
+    assert rows[1].hooks == (*asked, "poptrio_health", "poptrio_pools")
 
 
 def test_each_server_has_its_own_object_of_a_plugin_class():

@@ -50,11 +50,32 @@ class KernelRoutes:
         self._every = every
         self._users: Counter[IPv4Network] = Counter()
         self._of_user: dict[Hashable, set[IPv4Network]] = {}
+        self._inherited = False
 
-    def add_standing(self) -> None:
-        """Add the standing routes. Raises OSError when the kernel refuses one."""
+    @property
+    def standing(self) -> tuple[IPv4Network, ...]:
+        """Those that do not depend on calls."""
+        return self._standing
+
+    def add_standing(self, *, inherited: bool = False) -> None:
+        """Add the standing routes. Raises OSError when the kernel refuses one.
+
+        ``inherited``: another process has made routes through this device, and those that are there already are right.
+        """
+        self._inherited = inherited
         for network in self._standing:
-            self._add_standing(network)
+            self._make(self._add_standing, network)
+
+    def settled(self) -> None:
+        """Everything that was inherited is known: what is there already is somebody else's from now on."""
+        self._inherited = False
+
+    def _make(self, add: Callable[[IPv4Network], None], network: IPv4Network) -> None:
+        try:
+            add(network)
+        except FileExistsError:
+            if not self._inherited:
+                raise
 
     def restore(self) -> list[IPv4Network]:
         """Add the routes again that should be there; returns those that were not. Raises OSError as `replace`.
@@ -86,7 +107,7 @@ class KernelRoutes:
                 if self._every and self._users[network]:
                     self._remove(network)  # to become the newest
                 if self._every or not self._users[network]:
-                    self._add(network)
+                    self._make(self._add, network)
                 self._users[network] += 1
                 has.add(network)
         for network in has.difference(wanted):
