@@ -231,6 +231,8 @@ def _call_from(server: Server, kept: KeptCall, connection: Connection, now: floa
     path = call.path = server.datapath.open_call(endpoint, ppp.driver)
     assert isinstance(path, GreCallPath)
     path_state.restore(path, kept.path, now)
+    call.mtu = kept.path.network.mtu if kept.path.network is not None else 0
+    call.interface = server.datapath.interface_of(info.call_id)
     session_state.restore(ppp.session, kept.session, now)
     ppp.take_up(path, Conversation(*kept.conversation), encrypted=kept.encrypted)
     assert isinstance(server.authority, LocalAuthority)

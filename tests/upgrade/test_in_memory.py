@@ -59,6 +59,9 @@ async def test_a_call_goes_on_and_is_billed_once(autojump_clock):
             assert stop.accept.classes == (b"\xff\x00",)
             assert stop.seconds == pytest.approx(35, abs=1.0)
             assert stop.traffic.packets_in == 2
+            start = old.records[0][1]
+            assert (stop.mtu, stop.interface) == (start.mtu, start.interface)
+            assert (stop.encryption, stop.protocol) == (start.encryption, start.protocol)
             assert stop.cause is CauseOfEnd.CLIENT_HUNG_UP
             assert not server.registry.calls
 
