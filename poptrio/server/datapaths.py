@@ -68,7 +68,8 @@ def open_datapath(config: Config, inherited: Standing | None = None) -> Userspac
     """
     if config.server.datapath == "kernel":
         return KernelDataPath(KernelSettings(interface=config.server.interface, clamp_mss=config.ppp.clamp_mss))
-    return UserspaceDataPath(userspace_settings(config), inherited=inherited)
+    settings = userspace_settings(config)
+    return UserspaceDataPath(settings) if inherited is None else UserspaceDataPath(settings, inherited=inherited)
 
 
 def needs(config: Config) -> Needs:
