@@ -51,7 +51,8 @@ NOTES = """\
 - `step`: `lcp`, `authentication`, `encryption`, `network`; only calls that came up are in these histograms.
 - `cause`: one of [why calls end](causes.md).
 - `reason` of a refusal: a limit by its key in `[server]` (`max-calls`, `max-calls-per-address`, `max-unauthenticated`,
-  `max-unauthenticated-per-address`), `too-fast`, `stopping`, `draining`, `no-call-id`, `wrong-request`, or `plugin`.
+  `max-unauthenticated-per-address`), `too-fast`, `stopping`, `upgrading`, `draining`, `no-call-id`, `wrong-request`, or
+  `plugin`.
 - `hook` without `poptrio_`; `result` of an answer: `accept`, `reject`, `challenge`, `local-eap`, `unavailable`,
   `lease`, `no-address`, `refusal` (of `admit`), `none` (not mine, no objection, or taken note of), and `failed`,
   `too-slow`, `wrong-type` where the plugin has failed.

@@ -5,7 +5,7 @@ A plugin implements any of these functions, marked with ``@hookimpl``, in a modu
 """
 
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from ipaddress import IPv4Address
 
 import pluggy
@@ -60,6 +60,29 @@ async def poptrio_allocate_address(call: CallInfo, user: Accept) -> AddressLease
     when another plugin should try, raise `NoAddress` with a sentence for the log when there is none to be had. The
     lease's ``release`` is called exactly once, synchronously, when the call ends. A plugin that waits after it has
     reserved an address must release it again when it is cancelled there; from its return on, the lease is the call's.
+    """
+
+
+@hookspec
+def poptrio_keep_address(call: CallInfo, user: Accept, address: IPv4Address) -> AddressLease | None:
+    """Take the inner address of a call again that has had it since before this process (`poptrio upgrade`).
+
+    Called once for each call that is up, after your lifespan was entered with `ServerInfo.continued` and before
+    anything else is asked, in the order of ``[addresses] plugins``; the first lease is taken. Return None when the
+    address is not yours. The call has the address and keeps it, also where you would not give it any more. Must not
+    block: all calls wait. A server with a plugin that allocates addresses and has not this hook cannot be upgraded.
+    """
+
+
+@hookspec
+def poptrio_hand_over() -> AbstractContextManager[None] | None:
+    """Let go of what two processes cannot have at the same time: another process of this server takes over.
+
+    Write it as a generator under ``@hookimpl`` and ``@contextmanager``. The context is entered while nothing else runs
+    in this process and before the other one enters your lifespan, so be quick: all calls wait. When the other process
+    has taken over, this one ends then and there: neither this context nor your lifespan is left. When it does not come
+    up, the context is left, you take up again what you let go of, and everything goes on as if nothing had been.
+    Without this hook your lifespan is entered in the other process while it is still entered in this one.
     """
 
 

@@ -16,7 +16,8 @@ class ServerInfo:
     itself to clients; ``address`` its inner address; ``pool`` the texts of ``[addresses] pool``, ``pools`` those of
     ``[addresses.pools]`` by name; ``dns`` and ``wins`` the name servers that clients are told where a plugin names no
     others. ``answer_timeout`` and ``accounting_timeout`` are the seconds that a plugin has for an answer to a question
-    and to a record. ``sessions`` are the calls that are up.
+    and to a record. ``sessions`` are the calls that are up. ``continued``: another process of this server hands its
+    calls over to this one (`poptrio upgrade`), so nothing begins: no call is new, none was cut off.
     """
 
     folder: Path
@@ -28,4 +29,5 @@ class ServerInfo:
     wins: tuple[IPv4Address, ...] = ()
     answer_timeout: float = 10.0
     accounting_timeout: float = 10.0
+    continued: bool = False
     sessions: Sessions = field(default_factory=NoSessions, repr=False, compare=False)

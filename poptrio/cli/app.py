@@ -23,6 +23,7 @@ from poptrio.cli import (
     stats,
     systemd,
     top,
+    upgrade,
 )
 
 app = typer.Typer(
@@ -37,6 +38,7 @@ app.command()(plugins.plugins)
 app.command()(dial.dial)
 app.command()(load.load)
 app.command()(systemd.systemd_unit)
+app.command()(upgrade.upgrade)
 app.add_typer(secrets.app)
 app.command()(sessions.sessions)
 app.command("show")(sessions.show_call)

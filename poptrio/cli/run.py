@@ -3,9 +3,10 @@
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import structlog
 import trio
@@ -21,20 +22,38 @@ from poptrio.observe.log import configure, escape
 from poptrio.runtime.activation import MANAGEMENT, passed_sockets
 from poptrio.runtime.privileges import Account, become
 
+if TYPE_CHECKING:
+    from poptrio.upgrade.take_over import TakeOver
+
 log = structlog.get_logger("poptrio.server")
 
 
-def run(config_file: ConfigFile) -> None:
-    """Run the server until SIGTERM or Ctrl-C; a second one stops it at once. SIGHUP reloads the
-    configuration."""
-    config = load_config(config_file)
-    try:
-        configure(**config.log.model_dump())
-    except ConfigError as error:  # there is no journal
-        report_faults(error.faults)
-        raise typer.Exit(ExitCode.USAGE) from None
-    _refuse_without_rights(config)
-    exit_code = _serve(config, config_file, raise_limit())
+def run(
+    config_file: ConfigFile,
+    take_over: Annotated[
+        int | None,
+        typer.Option(metavar="FD", hidden=True, help="Take the calls of the server over that started this one."),
+    ] = None,
+) -> None:
+    """Run the server until SIGTERM or Ctrl-C; a second one stops it at once.
+
+    SIGHUP reloads the configuration. SIGUSR2 starts the program anew without dropping a call, as `poptrio upgrade`.
+    """
+    successor = None
+    if take_over is not None:
+        from poptrio.upgrade.take_over import TakeOver
+
+        successor = TakeOver(take_over)
+    with nullcontext() if successor is None else successor.or_give_up():
+        config = Config.load(config_file) if successor is not None else load_config(config_file)
+        try:
+            configure(**config.log.model_dump())
+        except ConfigError as error:  # there is no journal
+            _for_the_old_program(successor, error)
+            report_faults(error.faults)
+            raise typer.Exit(ExitCode.USAGE) from None
+        _refuse_without_rights(config)
+        exit_code = _serve(config, config_file, raise_limit(), successor)
     if exit_code is not ExitCode.DONE:
         raise typer.Exit(exit_code)
 
@@ -82,13 +101,14 @@ def _refuse_strange_sockets() -> None:
         raise ConfigError(*(ConfigFault("LISTEN_FDS", f'what is the socket "{name}" for? {known}') for name in names))
 
 
-def _serve(config: Config, config_file: Path, descriptors: int) -> ExitCode:
+def _serve(config: Config, config_file: Path, descriptors: int, successor: "TakeOver | None") -> ExitCode:
     # Only this command needs the server; the others start without loading all of it.
     from poptrio.management.doors import open_doors
     from poptrio.management.serving import manage
     from poptrio.server.datapaths import decided
     from poptrio.server.reload import Reloading
-    from poptrio.server.serve import serve_until_signalled
+    from poptrio.server.serve import Serve, serve, serve_until_signalled
+    from poptrio.upgrade.hand_over import Upgrade
     from poptrio.workers.processes import serve_with_workers
 
     exit_code = ExitCode.DONE
@@ -96,24 +116,45 @@ def _serve(config: Config, config_file: Path, descriptors: int) -> ExitCode:
     workers = config.server.worker_count
     try:
         _refuse_strange_sockets()
-        with open_doors(config) as doors:
+        if successor is None:
+            opened = open_doors(config)
+        else:
+            successor.begin(config)
+            opened = open_doors(config, successor.doors, lambda: successor.taken_over)
+        with opened as doors, nullcontext() if successor is None else successor.or_give_up():
             _become_user(config, config_file)
             config = fitted(decided(config), descriptors, workers)
-            run = None
+            run: Serve | None = None
             if workers > 1:
                 run = partial(serve_with_workers, of_worker=partial(within, limit=descriptors))
             reloading = Reloading(requested, partial(fitted, limit=descriptors, processes=workers))
-            trio.run(serve_until_signalled, config, run, partial(manage, doors=doors), reloading)
+            if successor is not None:
+                run = partial(serve, inherited=successor)
+            upgrade = Upgrade(
+                config_file,
+                {door.name: door.listener for door in doors},
+                waited_for=successor is not None and successor.waited_for,
+            )
+            operators = partial(manage, doors=doors, upgrade=upgrade)
+            trio.run(serve_until_signalled, config, run, operators, reloading, upgrade.run)
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
+        _for_the_old_program(successor, group)
         for error in _leaves(group):
             report_faults(error.faults)
         exit_code = ExitCode.USAGE
     except* OSError as group:
+        _for_the_old_program(successor, group)
         for os_error in _leaves(group):
             log.debug("operating system refused", exc_info=os_error)
             typer.echo(escape(f"poptrio cannot go on: {os_error}. `poptrio check` says what is in the way."), err=True)
         exit_code = ExitCode.FAILED
     return exit_code
+
+
+def _for_the_old_program(successor: "TakeOver | None", error: Exception) -> None:
+    """Where another program hands over and goes on, it has the log."""
+    if successor is not None and not successor.taken_over:
+        raise error
 
 
 E = TypeVar("E", bound=Exception)

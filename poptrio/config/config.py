@@ -123,8 +123,11 @@ class Config(Section):
         """Every area whose level can be set: poptrio's own, and the plugins."""
         return all_areas(named_plugins(self.authentication, self.addresses, self.accounting))
 
-    def server_info(self, sessions: SessionsUp | None = None) -> ServerInfo:
-        """What plugins may know of the server; ``sessions`` are its calls that are up, none where it does not run."""
+    def server_info(self, sessions: SessionsUp | None = None, *, continued: bool = False) -> ServerInfo:
+        """What plugins may know of the server; ``sessions`` are its calls that are up, none where it does not run.
+
+        ``continued`` is as in `ServerInfo`.
+        """
         return ServerInfo(
             folder=self.folder,
             name=self.server.host_name,
@@ -136,6 +139,7 @@ class Config(Section):
             answer_timeout=self.authentication.timeout,
             accounting_timeout=self.accounting.timeout,
             sessions=sessions or NoSessions(),
+            continued=continued,
         )
 
     def insecure_settings(self) -> tuple[str, ...]:

@@ -32,6 +32,9 @@ class Rc4(Protocol):
     def update(self, data: bytes) -> bytes:
         """Cipher ``data`` with the next ``len(data)`` octets of the key stream."""
 
+    def written_down(self) -> bytes:
+        """Where the key stream stands, for `Rc4Provider.resume` of the same provider in another process."""
+
 
 class Rc4Provider(Protocol):
     """A source of RC4; keys have 5 to 32 octets (MPPE: 8 or 16)."""
@@ -40,6 +43,9 @@ class Rc4Provider(Protocol):
 
     def new(self, key: bytes) -> Rc4:
         """A key stream from its beginning."""
+
+    def resume(self, written_down: bytes) -> Rc4:
+        """The key stream that `Rc4.written_down` was of. Raises ValueError if it is none of this provider."""
 
     def once(self, key: bytes, data: bytes) -> bytes:
         """Cipher ``data`` with the beginning of the key stream of ``key``."""
@@ -52,10 +58,36 @@ class CryptographyRc4:
     name = "cryptography"
 
     def new(self, key: bytes) -> Rc4:
-        return Cipher(ARC4(key), None).encryptor()
+        return _CryptographyStream(key)
+
+    def resume(self, written_down: bytes) -> Rc4:
+        size, key = written_down[:8], written_down[8:]
+        if len(size) < 8 or not 5 <= len(key) <= 32:
+            raise ValueError("this is no RC4 key stream of the provider cryptography")
+        stream = _CryptographyStream(key)
+        stream.update(bytes(int.from_bytes(size, "big")))
+        return stream
 
     def once(self, key: bytes, data: bytes) -> bytes:
         return Cipher(ARC4(key), None).encryptor().update(data)
+
+
+class _CryptographyStream:
+    """A key stream; it shows nobody where it stands, hence key and octets are written down."""
+
+    __slots__ = ("_key", "_update", "_used")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._update = Cipher(ARC4(key), None).encryptor().update
+        self._used = 0
+
+    def update(self, data: bytes) -> bytes:
+        self._used += len(data)
+        return self._update(data)
+
+    def written_down(self) -> bytes:
+        return self._used.to_bytes(8, "big") + self._key
 
 
 class LibcryptoRc4:
@@ -83,9 +115,16 @@ class LibcryptoRc4:
         self._output = ctypes.byref(self._scratch)
 
     def new(self, key: bytes) -> Rc4:
-        schedule = ctypes.byref(_RC4_KEY())
+        memory = _RC4_KEY()
+        schedule = ctypes.byref(memory)
         self._set_key(schedule, len(key), key)
-        return _LibcryptoStream(self, schedule)
+        return _LibcryptoStream(self, schedule, memory)
+
+    def resume(self, written_down: bytes) -> Rc4:
+        if len(written_down) != ctypes.sizeof(_RC4_KEY):
+            raise ValueError("this is no RC4 key stream of the provider libcrypto")
+        memory = _RC4_KEY.from_buffer_copy(written_down)
+        return _LibcryptoStream(self, ctypes.byref(memory), memory)
 
     def once(self, key: bytes, data: bytes) -> bytes:
         schedule = self._schedule
@@ -112,14 +151,18 @@ class LibcryptoRc4:
 class _LibcryptoStream:
     """A key stream whose schedule is memory of ours that libcrypto moves on; the reference to it keeps it."""
 
-    __slots__ = ("_provider", "_schedule")
+    __slots__ = ("_memory", "_provider", "_schedule")
 
-    def __init__(self, provider: LibcryptoRc4, schedule: object) -> None:
+    def __init__(self, provider: LibcryptoRc4, schedule: object, memory: "ctypes.Array[ctypes.c_uint]") -> None:
         self._provider = provider
         self._schedule = schedule
+        self._memory = memory
 
     def update(self, data: bytes) -> bytes:
         return self._provider.cipher(self._schedule, data)
+
+    def written_down(self) -> bytes:
+        return bytes(self._memory)
 
 
 def _load_libcrypto() -> ctypes.PyDLL:

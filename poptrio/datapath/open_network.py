@@ -17,12 +17,14 @@ class OpenNetwork:
         "encryption_required",
         "mtu",
         "our_address",
+        "parameters",
         "plain_prefix",
         "routes",
         "source",
     )
 
     def __init__(self, parameters: NetworkParameters) -> None:
+        self.parameters = parameters
         self.mtu = parameters.mtu
         self.clamp_mss = parameters.clamp_mss
         self.encryption_required = parameters.encryption_required

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -87,8 +87,15 @@ class Client(_Asking):
 
     def events(self, path: str, **query: object) -> Iterator[tuple[str, dict[str, Any]]]:
         """Server-sent events: kind and data of each, as they come."""
+        return self._events("GET", path, query)
+
+    def order(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The server-sent events of what a POST begins."""
+        return self._events("POST", path, {})
+
+    def _events(self, method: str, path: str, query: dict[str, object]) -> Iterator[tuple[str, dict[str, Any]]]:
         kind = ""
-        with self.stream(path, **query) as response:
+        with self._stream(method, path, query) as response:
             for line in response.iter_lines():
                 name, _, value = line.partition(": ")
                 if name == "event":
@@ -96,12 +103,15 @@ class Client(_Asking):
                 elif name == "data":
                     yield kind, json.loads(value)
 
-    @contextmanager
-    def stream(self, path: str, **query: object) -> Iterator[httpx.Response]:
+    def stream(self, path: str, **query: object) -> AbstractContextManager[httpx.Response]:
         """An answer that goes on; what ends it early is a `CannotAsk`."""
+        return self._stream("GET", path, query)
+
+    @contextmanager
+    def _stream(self, method: str, path: str, query: dict[str, object]) -> Iterator[httpx.Response]:
         with self._readable():
             timeout = httpx.Timeout(TIMEOUT, read=None)
-            with self._http.stream("GET", path, params=_given(query), timeout=timeout) as response:
+            with self._http.stream(method, path, params=_given(query), timeout=timeout) as response:
                 if not response.is_success:
                     response.read()
                     raise _refused(self._path, response)

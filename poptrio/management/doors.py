@@ -5,7 +5,7 @@ import grp
 import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -23,24 +23,40 @@ EVERYBODY = 0o007
 """The permissions that a token's file must not have."""
 
 
+PASSED = "passed by the service manager"
+"""The `Door.name` of a socket whose file is somebody else's."""
+
+NOTHING: Mapping[str, socket.socket] = {}
+
+
 @contextmanager
-def open_doors(config: Config) -> Iterator[list[Door]]:
+def open_doors(
+    config: Config, inherited: Mapping[str, socket.socket] = NOTHING, ours: Callable[[], bool] = lambda: True
+) -> Iterator[list[Door]]:
     """Bind all sockets that ``[management]`` names; the Unix socket's file is gone afterwards.
 
-    Raises `ConfigError` for what cannot be had.
+    Raises `ConfigError` for what cannot be had. Of another process of this server are those ``inherited`` ones, by
+    `Door.name`, as long as they are not ``ours``.
     """
     management = config.management
     doors: list[Door] = []
     with ExitStack() as stack:
         path = config.folder / management.socket if management.socket else None
-        if passed := activated(MANAGEMENT):
-            doors += [Door(stack.enter_context(_passed(one, path))) for one in passed]
+        if PASSED in inherited:
+            doors.append(Door(stack.enter_context(_passed(inherited[PASSED], path)), PASSED))
+        elif passed := activated(MANAGEMENT):
+            doors += [Door(stack.enter_context(_passed(one, path)), PASSED) for one in passed]
+        elif path is not None and str(path) in inherited:
+            stack.callback(_remove_if, path, path.stat().st_ino, ours)
+            doors.append(Door(stack.enter_context(inherited[str(path)]), str(path)))
         elif path is not None:
-            doors.append(Door(stack.enter_context(_unix(path, management.group))))
+            doors.append(Door(stack.enter_context(_unix(path, management.group)), str(path)))
         if management.listen:
             tls, token = _tls(config), _token(config.folder / management.token_file)
-            sockets = [stack.enter_context(_tcp(str(one.address), one.port)) for one in management.listen]
-            doors += [Door(listener, tls, token) for listener in sockets]
+            for one in management.listen:
+                tcp = inherited.get(str(one))
+                listener = stack.enter_context(_tcp(str(one.address), one.port) if tcp is None else tcp)
+                doors.append(Door(listener, str(one), tls, token))
         yield doors
 
 
@@ -90,11 +106,16 @@ def _unix(path: Path, group: str) -> Iterator[socket.socket]:
             unix.listen(BACKLOG)
             yield unix
         finally:
-            with suppress(PermissionError):  # of who has become another user: the next start removes it
-                if path.exists() and path.stat().st_ino == inode:
-                    path.unlink(missing_ok=True)
+            _remove_if(path, inode, lambda: True)
     finally:
         unix.close()
+
+
+def _remove_if(path: Path, inode: int, ours: Callable[[], bool]) -> None:
+    """Remove the socket's file, unless somebody has put another one there."""
+    with suppress(PermissionError):  # of who has become another user: the next start removes it
+        if ours() and path.exists() and path.stat().st_ino == inode:
+            path.unlink(missing_ok=True)
 
 
 def _reason(error: OSError, path: Path) -> str:

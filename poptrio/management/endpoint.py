@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from poptrio.management.rates import Rates
 from poptrio.observe.metrics import Exposer
 from poptrio.server.operated import Operated
+from poptrio.upgrade.hand_over import Upgrade
 
 
 class Ask(BaseModel):
@@ -44,10 +45,12 @@ class ApiError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Manager:
-    """What all requests have in common: the server that is operated, the rates of its calls, and its metrics' text."""
+    """What all requests have in common: the server that is operated, the rates of its calls, its metrics' text, and
+    how to upgrade it."""
 
     server: Operated
     rates: Rates
+    upgrade: Upgrade | None = None
     exposer: Exposer = field(default_factory=Exposer)
 
 

@@ -9,6 +9,7 @@ from poptrio.management.metrics import metrics
 from poptrio.management.plugins import list_plugins, list_pools, show_pool
 from poptrio.management.sessions import kick, list_sessions, show_session
 from poptrio.management.stats import show_stats
+from poptrio.management.upgrade import upgrade
 
 ENDPOINTS = (
     Endpoint("GET", "/v1/sessions", list_sessions),
@@ -31,4 +32,5 @@ ENDPOINTS = (
     Endpoint("POST", "/v1/drain", drain),
     Endpoint("POST", "/v1/drain/cancel", cancel_drain),
     Endpoint("POST", "/v1/shutdown", shut_down),
+    Endpoint("POST", "/v1/upgrade", upgrade, "text/event-stream"),
 )

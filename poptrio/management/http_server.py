@@ -21,9 +21,10 @@ log = structlog.get_logger("poptrio.management")
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """One socket that listens; over TCP, with its TLS settings and the token that must be shown."""
+    """One socket that listens, and its path or address; over TCP, with its TLS settings and the token to be shown."""
 
     listener: socket.socket
+    name: str
     tls: ssl.SSLContext | None = None
     token: bytes | None = None
 

@@ -96,6 +96,12 @@ class IpPool:
         return pool.allocate(holder)
 
     @hookimpl
+    def poptrio_keep_address(self, call: CallInfo, user: Accept, address: IPv4Address) -> AddressLease:
+        """The address again, also where a pool does not have it any more."""
+        pools = (pool for pool in self._pools.values() if pool.has(int(address)))
+        return next(pools, self._pools[POOL_NAME]).keep(address, Holder(user.user, call.session_id))
+
+    @hookimpl
     def poptrio_pools(self) -> Iterable[PoolState]:
         """All pools. An address outside of them that a user must have is in none."""
         return [pool.state for pool in self._pools.values()]
@@ -235,6 +241,10 @@ class Pool:
                 by = f"call {other.session_id} of {other.user}"
                 raise NoAddress(f"address {address} of {holder.user} is in use by {by}")
         return self._held.lease(number, holder)
+
+    def keep(self, address: IPv4Address, holder: Holder) -> AddressLease:
+        """Exactly ``address``, whoever else has it: the call has it already."""
+        return self._held.lease(int(address), holder)
 
     def allocate_from(self, networks: tuple[IPv4Network, ...], holder: Holder) -> AddressLease:
         """An address in ``networks``, the first network first; the user's last one if it can be.

@@ -68,6 +68,7 @@ class Scripts:
     def __init__(self) -> None:
         self._settings = ScriptsConfig()
         self._server: ServerInfo | None = None
+        self._begun = 0.0
         self._up: Path | None = None
         self._down: Path | None = None
         self._runner: ScriptRunner | None = None
@@ -78,7 +79,7 @@ class Scripts:
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
         """Look at the programs, and run what is asked for until the last one has ended."""
         self._settings = settings = read_config(ScriptsConfig, config, PLACE)
-        self._server = server
+        self._server, self._begun = server, trio.current_time()
         self._up = server.folder / settings.up if settings.up else None
         self._down = server.folder / settings.down if settings.down else None
         if faults := list(self._faults()):
@@ -102,9 +103,14 @@ class Scripts:
                 return
             self._up_sessions.add(session)
             self._start(self._up, record)
-        elif record.kind is AccountingKind.STOP and session in self._up_sessions:
+        elif record.kind is AccountingKind.STOP and (session in self._up_sessions or self._was_up_before(record)):
             self._up_sessions.discard(session)
             self._start(self._down, record)
+
+    def _was_up_before(self, record: AccountingRecord) -> bool:
+        """Whether another process of this server, which has handed over to us, had this call when it came up."""
+        assert self._server is not None
+        return self._server.continued and record.seconds > trio.current_time() - self._begun
 
     def _start(self, path: Path | None, record: AccountingRecord) -> None:
         if path is None:

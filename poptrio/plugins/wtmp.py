@@ -1,6 +1,7 @@
 """``wtmp``: writes calls into the system's login records, for last(1) and who(1), as pptpd's logwtmp does."""
 
 import os
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -50,6 +51,8 @@ class Wtmp:
         self._wtmp: Path | None = None
         self._utmp: Path | None = None
         self._layout: Struct | None = None
+        self._continued = False
+        self._begun = 0.0
         self._logged_in: dict[str, LoginRecord] = {}  # by session
         self._one_at_a_time = trio.CapacityLimiter(1)
 
@@ -58,6 +61,7 @@ class Wtmp:
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
         """See whether the files can be written, and end what a server before us could not end."""
         settings = read_config(WtmpConfig, config, PLACE)
+        self._continued, self._begun = server.continued, time.monotonic()
         self._wtmp = server.folder / settings.wtmp if settings.wtmp else None
         self._utmp = server.folder / settings.utmp if settings.utmp else None
         if faults := list(self._faults()):
@@ -74,22 +78,13 @@ class Wtmp:
             await run_blocking(self._log_out, record, limiter=self._one_at_a_time)
 
     def _log_in(self, record: AccountingRecord) -> None:
-        call = record.call
-        login = LoginRecord(
-            Kind.USER_PROCESS,
-            os.getpid(),
-            f"{LINE}{call.call_id}",
-            f"{call.call_id:04x}",
-            record.accept.user,
-            str(call.peer),
-            record.timestamp.timestamp(),
-            call.peer,
-        )
-        self._logged_in[call.session_id] = login
+        login = self._logged_in[record.call.session_id] = _login(record)
         self._write(login)
 
     def _log_out(self, record: AccountingRecord) -> None:
         login = self._logged_in.pop(record.call.session_id, None)
+        if login is None and self._continued and record.seconds > time.monotonic() - self._begun:
+            login = _login(record)  # another process, which has handed over to us, has written it
         if login is not None:  # else the call has ended before its login was written
             self._write(login.logged_out(record.timestamp.timestamp()))
 
@@ -127,3 +122,18 @@ class Wtmp:
             elif not os.access(path, os.R_OK | os.W_OK):
                 remedy = "the group utmp usually may (systemd: SupplementaryGroups=utmp)"
                 yield ConfigFault(f"{PLACE}.{key}", f"{path} cannot be written by this user; {remedy}")
+
+
+def _login(record: AccountingRecord) -> LoginRecord:
+    """What is written at the login of a call."""
+    call = record.call
+    return LoginRecord(
+        Kind.USER_PROCESS,
+        os.getpid(),
+        f"{LINE}{call.call_id}",
+        f"{call.call_id:04x}",
+        record.accept.user,
+        str(call.peer),
+        record.timestamp.timestamp(),
+        call.peer,
+    )

@@ -37,11 +37,13 @@ class ControlStream:
         "_failure",
         "_happened",
         "_reading",
+        "_resume",
         "_stream",
         "_writable",
         "_write_lock",
         "_writes",
         "ended",
+        "is_paused",
     )
 
     def __init__(
@@ -63,6 +65,8 @@ class ControlStream:
         self._writes: list[trio.CancelScope] = []
         self._writable = True
         self._reading = trio.CancelScope()
+        self.is_paused = False
+        self._resume: trio.Event | None = None  # from `pause` to `go_on`
 
     async def read(self) -> None:
         """Read until the connection is over. Whoever was cancelled may call it again."""
@@ -73,7 +77,30 @@ class ControlStream:
                     await self._read_once()
             if self._failure is not None:
                 raise self._failure
+            if self._resume is not None:
+                self.is_paused = True
+                await self._resume.wait()
+                self._resume, self.is_paused = None, False
             # Cancelled from inside, and not over: there is something to send that the alarm could not.
+
+    def pause(self) -> None:
+        """Read nothing until `go_on`. Once ``is_paused``, nothing that was read waits to be understood."""
+        self._resume = trio.Event()
+        self._reading.cancel()
+
+    def go_on(self) -> None:
+        """Read again."""
+        if self._resume is not None:
+            self._resume.set()
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether somebody waits until the peer takes what is being written."""
+        return bool(self._writes)
+
+    def take_up(self) -> None:
+        """The control connection has been one before, in another process: set the alarm."""
+        self._alarm.set(self._next_deadline())
 
     def close(self) -> None:
         """No more deadlines."""

@@ -6,7 +6,8 @@ for a third of a second, and would find nothing, because what belongs to a call 
 """
 
 import gc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import trio
 
@@ -30,6 +31,18 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, MIDDLE, NEVER)
+
+
+@contextmanager
+def not_collected() -> Iterator[None]:
+    """Collect nothing inside, where very many objects are made that are no garbage, and everything waits for it."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 async def collect_when_quiet(living: Callable[[], int]) -> None:

@@ -82,6 +82,12 @@ class PppDriver:
             self.over.set()
             self._happened(events.SessionEnded(CauseOfEnd.INTERNAL_ERROR, repr(error)))
 
+    def take_up(self, path: CallPath) -> None:
+        """The session has been up on this ``path`` in another process."""
+        self._path = path
+        self.heard = trio.current_time()
+        self._alarm.set(self._session.next_deadline())
+
     async def say_goodbye(self, terminate: Callable[[], None], wait: float) -> None:
         """``terminate`` the session if it still lives, and give the peer ``wait`` seconds to answer."""
         if self._session.phase is not Phase.DEAD and not self.over.is_set():

@@ -14,22 +14,34 @@ class CallAccounting:
     """Tells ``account``, the plugins, of one call, one record after the other, so that each hears them in their order.
 
     A call that never had an address is not told of. Where a Start was begun there is a Stop, whatever became of it.
-    There is a task only while a record is being told: most calls have nothing to tell for hours.
+    There is a task only while a record is being told: most calls have nothing to tell for hours. ``due`` is what is to
+    be told next.
     """
 
-    __slots__ = ("_account", "_call", "_due", "_nursery", "_telling")
+    __slots__ = ("_account", "_call", "_nursery", "_telling", "due")
 
     def __init__(self, call: KnownCall, account: Callable[[AccountingRecord], Awaitable[None]]) -> None:
         self._call = call
         self._account = account
         self._nursery: trio.Nursery | None = None
-        self._due: AccountingKind | None = None
+        self.due: AccountingKind | None = None
         self._telling = False
 
     def begin(self, nursery: trio.Nursery) -> None:
         """The network is up: tell so, in a task of ``nursery``, as whatever follows before `stop`."""
         self._nursery = nursery
         self._is_due(AccountingKind.START)
+
+    def go_on(self, nursery: trio.Nursery) -> None:
+        """As `begin`, of a call that was up in another process before; what was ``due`` there is told."""
+        self._nursery = nursery
+        if self.due is not None:
+            self._is_due(self.due)
+
+    @property
+    def is_telling(self) -> bool:
+        """Whether a record is being told."""
+        return self._telling
 
     def interim_due(self) -> None:
         """Make an interim record as soon as the one before it has been delivered; several are one."""
@@ -41,14 +53,14 @@ class CallAccounting:
             await self._tell(AccountingKind.STOP)
 
     def _is_due(self, kind: AccountingKind) -> None:
-        self._due = kind
+        self.due = kind
         if self._nursery is not None and not self._telling:
             self._telling = True
             self._nursery.start_soon(self._tell_what_is_due)
 
     async def _tell_what_is_due(self) -> None:
-        while (kind := self._due) is not None:
-            self._due = None
+        while (kind := self.due) is not None:
+            self.due = None
             await self._tell(kind)
         self._telling = False
 

@@ -1,6 +1,7 @@
 """One call as the server sees it: who, how far it came, what it holds, and why it ends. It lives in `call_task`."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
 import trio
@@ -16,6 +17,9 @@ from poptrio.server.domains import folded
 from poptrio.server.limits import CallLimits
 from poptrio.server.sessions import SessionCall
 from poptrio.server.shared import Shared
+
+if TYPE_CHECKING:
+    from poptrio.server.ppp_task import PppTask
 
 DROPS = (
     "lost",
@@ -46,8 +50,8 @@ class Call:
     ends, as far as anybody is told, ``why`` the sentence about it. ``id_told``: the client may have heard its Call ID.
     ``connection_stranger`` counts its control connection until somebody on it is authenticated. ``limits`` are there
     while its path is; ``counted_names`` are the names by which its user's sessions are counted, ``replaced`` those that
-    have to end for it; ``released`` is set when it holds nothing any more. ``names`` are those that its client is known
-    by, folded; ``retrace`` decides anew whether its packets are traced.
+    have to end for it; ``ppp`` is its PPP session, ``released`` is set when it holds nothing any more. ``names`` are
+    those that its client is known by, folded; ``retrace`` decides anew whether its packets are traced.
     """
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
@@ -72,6 +76,7 @@ class Call:
         self.mtu = 0
         self.counted_names: frozenset[str] = frozenset()
         self.replaced: Sequence[SessionCall] = ()
+        self.ppp: PppTask | None = None
         self.limits: CallLimits | None = None
         self.up_since: float | None = None
         self.released = Flag()

@@ -85,6 +85,11 @@ class Stranger:
         self._counted = True
         counts.count_stranger(peer, 1)
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether it still counts."""
+        return self._counted
+
     def known(self) -> None:
         """Authenticated, or gone; only the first time changes anything."""
         if self._counted:

@@ -11,6 +11,7 @@ After the nursery, in a shielded scope with a deadline: goodbye to the client, a
 is synchronous and cannot be cancelled: path, lease, Call ID.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
@@ -19,6 +20,7 @@ from poptrio.datapath.base import CallEndpoint
 from poptrio.errors import CauseOfEnd
 from poptrio.runtime.dismantle import dismantle
 from poptrio.runtime.exception_groups import leaves
+from poptrio.server.accounting import CallAccounting
 from poptrio.server.call import Call
 from poptrio.server.limits import CallLimits
 from poptrio.server.ppp_task import PppTask
@@ -51,21 +53,32 @@ class ControlPart(Protocol):
         """The call is released."""
 
 
-async def run_call(call: Call, control: ControlPart) -> None:
-    """The whole life of a call. Raises nothing but Trio's own."""
-    await _CallTask(call, control).run()
+@dataclass(frozen=True, slots=True)
+class UpBefore:
+    """What a call has that was up in another process before."""
+
+    ppp: PppTask
+    accounting: CallAccounting
+
+
+async def run_call(call: Call, control: ControlPart, up_before: UpBefore | None = None) -> None:
+    """The whole life of a call, or the rest of it. Raises nothing but Trio's own."""
+    await _CallTask(call, control, up_before).run()
 
 
 class _CallTask:
-    def __init__(self, call: Call, control: ControlPart) -> None:
+    def __init__(self, call: Call, control: ControlPart, up_before: UpBefore | None) -> None:
         self._call = call
         self._control = control
-        self._ppp: PppTask | None = None
+        self._up_before = up_before
+        self._ppp: PppTask | None = up_before.ppp if up_before is not None else None
 
     async def run(self) -> None:
         call = self._call
         try:
             async with trio.open_nursery() as call.nursery:
+                if self._up_before is not None:  # whatever happens to it now, it has had its Start
+                    self._up_before.accounting.go_on(call.nursery)
                 if call.cause is None:  # not ended before it began
                     await self._talk()
                 call.nursery.cancel_scope.cancel()
@@ -90,6 +103,9 @@ class _CallTask:
     async def _talk(self) -> None:
         call, info = self._call, self._call.info
         server = call.server
+        if self._up_before is not None:
+            await self._up_before.ppp.attend()
+            return
         if (why := await server.authority.admit_call(call)) is not None:
             call.end(CauseOfEnd.TOO_MANY_CALLS, sentence=why)
             return
@@ -136,7 +152,7 @@ class _CallTask:
         call.server.call_over()
         self._control.forget_call(call)
         call.log_end()
-        call.limits = call.nursery = None
+        call.limits = call.nursery = call.ppp = None
         del call.retrace
         dismantle(call.accounting)
         if self._ppp is not None:

@@ -20,8 +20,8 @@ from poptrio.runtime.control_stream import ControlStream
 from poptrio.server import drain
 from poptrio.server.call import Call
 from poptrio.server.call_rate import TOO_FAST
-from poptrio.server.call_task import run_call
-from poptrio.server.refusals import NO_CALL_ID, STOPPING, WRONG_REQUEST
+from poptrio.server.call_task import UpBefore, run_call
+from poptrio.server.refusals import NO_CALL_ID, WRONG_REQUEST
 from poptrio.server.shared import Shared
 from poptrio.server.tracing import trace_log
 
@@ -50,14 +50,19 @@ class Connection:
         )
         self.retrace()
         self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends)
+        self.stream = stream
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0
         self._too_fast = 0
         self._no_calls: trio.Event | None = None  # at shutdown only
+        self._up_before: dict[Call, UpBefore] = {}
 
     async def run(self) -> None:
         """Serve the connection until it ends, then its calls until they are gone."""
         async with trio.open_nursery() as self._nursery:
+            for call, up_before in self._up_before.items():
+                self._nursery.start_soon(run_call, call, self, up_before)
+            self._up_before = {}
             try:
                 await self._wire.read()
             except Exception as error:
@@ -97,6 +102,21 @@ class Connection:
         self._control.trace(self._trace if wanted else None)
         for call in self.calls.values():
             call.retrace()
+
+    # Hand-over to another process (`poptrio.server.kept`).
+
+    def take_up(self, call: Call, up_before: UpBefore) -> None:
+        """Before `run`: this call was up on this connection in another process."""
+        self.calls[call.info.call_id] = call
+        self._up_before[call] = up_before
+
+    def pause(self) -> None:
+        """Read nothing more for the moment."""
+        self._wire.pause()
+
+    def go_on(self) -> None:
+        """Read again."""
+        self._wire.go_on()
 
     # What calls ask for (`call_task.ControlPart`).
 
@@ -164,7 +184,7 @@ class Connection:
                 )
                 return
         else:
-            why = STOPPING if self.server.stopping else registry.refuse_call(self.peer)
+            why = self.server.refuses or registry.refuse_call(self.peer)
             if self.server.draining:
                 self._call_refused(drain.WHY)
                 self._control.refuse_call(request, OutgoingCallResult.DO_NOT_ACCEPT)

@@ -9,7 +9,7 @@ import structlog
 from poptrio.config import Config
 from poptrio.datapath.kernel.available import Needs, obstacles
 from poptrio.datapath.kernel.path import KernelDataPath, KernelSettings
-from poptrio.datapath.userspace.path import UserspaceDataPath
+from poptrio.datapath.userspace.path import Standing, UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.server.settings import userspace_settings
 
@@ -61,11 +61,15 @@ def decided(config: Config) -> Config:
     return config.model_copy(update={"server": config.server.model_copy(update={"datapath": choice.datapath})})
 
 
-def open_datapath(config: Config) -> UserspaceDataPath | KernelDataPath:
-    """The data path of a `decided` configuration; it is up when its ``run`` has reported started."""
+def open_datapath(config: Config, inherited: Standing | None = None) -> UserspaceDataPath | KernelDataPath:
+    """The data path of a `decided` configuration; it is up when its ``run`` has reported started.
+
+    ``inherited`` is what the userspace one has from another process.
+    """
     if config.server.datapath == "kernel":
         return KernelDataPath(KernelSettings(interface=config.server.interface, clamp_mss=config.ppp.clamp_mss))
-    return UserspaceDataPath(userspace_settings(config))
+    settings = userspace_settings(config)
+    return UserspaceDataPath(settings) if inherited is None else UserspaceDataPath(settings, inherited=inherited)
 
 
 def needs(config: Config) -> Needs:

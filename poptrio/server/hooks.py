@@ -7,10 +7,10 @@ leaves coroutines that nobody awaits.
 
 import time
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address
-from typing import Any, Self
+from typing import Any, NoReturn, Protocol, Self
 
 import structlog
 import trio
@@ -31,11 +31,23 @@ from poptrio.server_info import ServerInfo
 
 ALLOCATE_ADDRESS = "poptrio_allocate_address"
 ACCOUNT = "poptrio_account"
+KEEP_ADDRESS = "poptrio_keep_address"
+HAND_OVER = "poptrio_hand_over"
 
 ONLY_NOT_MINE: tuple[Outcome, ...] = ("not-mine",)
 """The outcome of authentication after which another plugin may always be asked."""
 
 log = structlog.get_logger("poptrio.plugins")
+
+
+class Predecessor(Protocol):
+    """Another process of this server, which hands over."""
+
+    async def turn(self) -> None:
+        """Wait until it stands still, and plugins have let go of what two processes cannot have."""
+
+    def give_up(self, why: str) -> NoReturn:
+        """It shall go on; this process ends, with nothing closed or released."""
 
 
 class Hooks:
@@ -109,16 +121,33 @@ class Hooks:
         return list(self._plugins.values())
 
     @asynccontextmanager
-    async def lifespan(self, configs: Mapping[str, Mapping[str, object]], server: ServerInfo) -> AsyncIterator[None]:
+    async def lifespan(
+        self,
+        configs: Mapping[str, Mapping[str, object]],
+        server: ServerInfo,
+        after: Predecessor | None = None,
+    ) -> AsyncIterator[None]:
         """Hold the lifespans of all plugins; ``configs`` are the ``[plugins.NAME]`` tables by name.
 
-        Raises `ConfigError` with the faults of all plugins; those that had started are left again before.
+        ``after`` is another process of this server, which hands over: plugins that have what two processes cannot have
+        come when it has let go of that, all others before. Raises `ConfigError` with the faults of all plugins; those
+        that had started are left again before.
         """
         faults = list(self._useless_tables(configs))
+        plugins = list(self._with("poptrio_lifespan"))
         async with AsyncExitStack() as stack:
-            for plugin in self._with("poptrio_lifespan"):
-                arguments = {"config": configs.get(plugin.name, {}), "server": server}
-                faults += await _enter_lifespan(stack, plugin, arguments)
+
+            async def enter(plugin: Plugin) -> list[ConfigFault]:
+                return await _enter_lifespan(stack, plugin, {"config": configs.get(plugin.name, {}), "server": server})
+
+            for plugin in plugins:
+                if after is None or HAND_OVER not in plugin.hooks:
+                    faults += await enter(plugin)
+            if after is not None and not faults:
+                await after.turn()
+                late = [fault for plugin in plugins if HAND_OVER in plugin.hooks for fault in await enter(plugin)]
+                if late:
+                    after.give_up("; ".join(map(str, late)))
             if not faults:
                 yield
         if faults:  # outside of the stack, where no nursery of a plugin can wrap it into a group
@@ -152,6 +181,40 @@ class Hooks:
                 return answer
         pool = f" in the pool {accept.framed_pool!r}" if accept.framed_pool else ""
         return NoAddress(f"no plugin of [addresses] plugins has an address for {accept.user}{pool}")
+
+    def keep_address(self, call: CallInfo, accept: Accept, address: IPv4Address) -> AddressLease:
+        """The lease of an address that a call has had since before this process; the first answer counts.
+
+        Where nobody wants to have it back, nobody gets it back.
+        """
+        for plugin in self._addresses:
+            if KEEP_ADDRESS not in plugin.hooks:
+                continue
+            lease = plugin.call(KEEP_ADDRESS, {"call": call, "user": accept, "address": address})
+            if isinstance(lease, AddressLease):
+                return replace(lease, release=_ReleaseOnce(lease, plugin.name))
+        log.warning("address kept by nobody", address=str(address), session=call.session_id)
+        return AddressLease(address, accept.user, lambda: None)
+
+    def not_to_be_upgraded(self) -> str | None:
+        """Why calls cannot be handed over to another process, as far as plugins know; None if they can."""
+        names = [plugin.name for plugin in self._addresses if KEEP_ADDRESS not in plugin.hooks]
+        if names:
+            return f"plugins of [addresses] without {KEEP_ADDRESS} would give addresses twice: {', '.join(names)}"
+        return None
+
+    @contextmanager
+    def handed_over(self) -> Iterator[None]:
+        """Let plugins let go of what two processes cannot have; left, they take it up again.
+
+        Raises what a plugin raises, after all others have what they had.
+        """
+        with ExitStack() as stack:
+            for plugin in self._with(HAND_OVER):
+                context: Any = plugin.call(HAND_OVER, {})
+                if context is not None:
+                    stack.enter_context(context)
+            yield
 
     async def account(self, record: AccountingRecord) -> None:
         """Tell every plugin, all at the same time; failures are logged and have no other effect."""

@@ -91,6 +91,12 @@ class CallLimits:
         self._begun = self._session_begun = now
         self.changed(now)
 
+    def take_up(self, *, begun: float, session_begun: float, interim_interval: float, next_interim: float) -> None:
+        """As `start`, of a call that was up in another process before; the next look is the first one of the ticker."""
+        self._begun, self._session_begun = begun, session_begun
+        self._interim_interval, self._next_interim = interim_interval, next_interim
+        self._alarm.set(-math.inf)
+
     def changed(self, now: float) -> None:
         """``call.accept`` is another one."""
         if self._begun == math.inf:

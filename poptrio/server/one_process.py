@@ -1,6 +1,9 @@
 """A server that has everything in one process, as operators act on it."""
 
 import os
+from collections.abc import Sequence
+
+import trio
 
 from poptrio.config import Config
 from poptrio.datapath.base import DataPath, Preparation
@@ -13,9 +16,10 @@ from poptrio.server.server import Server
 
 
 class OneProcess(Server):
-    """A server with its ``authority`` beside its calls."""
+    """A server with its ``authority`` beside its calls; ``listeners`` are its own."""
 
     authority: LocalAuthority
+    listeners: Sequence[trio.SocketListener] = ()
 
     def __init__(
         self,

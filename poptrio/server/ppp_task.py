@@ -39,47 +39,60 @@ WISH_WAIT = 5.0
 
 
 class PppTask:
-    """The PPP session of one call; ``driver`` is the `CallOwner` of its path."""
+    """The PPP session of one call; ``driver`` is the `CallOwner` of its path.
+
+    ``conversation`` is who is asked the next question about it; ``encrypted``: both directions have been.
+    """
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._config = call.server.config  # as it is now: a call keeps what it began with
         self._settings = call.server.session_settings
-        self._session = ServerSession(self._settings, call.server.random)
-        self.driver = PppDriver(self._session, call.server.ticker, self._happened, self._path_failed)
+        self.session = ServerSession(self._settings, call.server.random)
+        self.driver = PppDriver(self.session, call.server.ticker, self._happened, self._path_failed)
         call.retrace = self._retrace
         call.retrace()
         self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
-        self._conversation = Conversation()
+        self.conversation = Conversation()
         self._wish_known = Flag()
         self._wake = trio.Event()
-        self._encrypted = False
+        self.encrypted = False
+        call.ppp = self
 
     async def run(self, path: CallPath) -> None:
         """Begin with LCP; ask the plugins whatever the session asks; return when it has ended."""
         self.driver.start(path)
+        await self.attend()
+
+    def take_up(self, path: CallPath, conversation: Conversation, *, encrypted: bool) -> None:
+        """``session`` has been up on this ``path`` in another process; `attend` follows."""
+        self.conversation, self.encrypted = conversation, encrypted
+        self.driver.take_up(path)
+
+    async def attend(self) -> None:
+        """`run` from where it has begun already."""
         while not self.driver.over.is_set():
             await self._wake.wait()
             self._wake = trio.Event()
             while (request := self._question) is not None:
                 self._question = None
-                if self._session.awaits(request):  # not when LCP was negotiated again while another was asked
+                if self.session.awaits(request):  # not when LCP was negotiated again while another was asked
                     await self._authenticate(request)
 
     async def say_goodbye(self, cause: CauseOfEnd, wait: float) -> None:
         """Send a Terminate-Request if the session still lives, and give the client ``wait`` seconds to answer it."""
         now = trio.current_time()
-        await self.driver.say_goodbye(partial(self._session.terminate, cause, "", now), wait)
+        await self.driver.say_goodbye(partial(self.session.terminate, cause, "", now), wait)
 
     def dismantle(self) -> None:
         """The call is released: nothing here is used again."""
-        dismantle(self._session, self.driver, self)
+        dismantle(self.session, self.driver, self)
 
     def reauthenticate(self) -> bool:
         """Ask the client to prove itself once more; False where its protocol cannot."""
-        if not self._session.can_challenge_again:
+        if not self.session.can_challenge_again:
             return False
-        self.driver.do(self._session.challenge_again, trio.current_time())
+        self.driver.do(self.session.challenge_again, trio.current_time())
         return True
 
     # What happened, at once.
@@ -100,7 +113,7 @@ class PppTask:
         match event:
             case events.LinkUp():
                 call.passed("lcp")
-                self._conversation = Conversation()
+                self.conversation = Conversation()
                 call.authentication = event.authentication.label if event.authentication else ""
             case events.AuthenticationNeeded():
                 self._question = event.request
@@ -112,7 +125,7 @@ class PppTask:
             case events.EncryptionUp():
                 call.passed("encryption")
                 call.encryption = str(event.send) if event.send else "none"
-                self._encrypted = event.send is not None and event.receive is not None
+                self.encrypted = event.send is not None and event.receive is not None
             case events.NetworkUp():
                 self._network_up(event)
             case events.Noted():
@@ -140,7 +153,7 @@ class PppTask:
                 pfc=event.pfc,
                 acfc=event.acfc,
                 # What was agreed on is not given up again, also where encryption is only preferred.
-                encryption_required=self._policy(accept).required or self._encrypted,
+                encryption_required=self._policy(accept).required or self.encrypted,
                 clamp_mss=config.ppp.clamp_mss,
                 routes=accept.framed_routes,
             )
@@ -152,10 +165,10 @@ class PppTask:
     async def _authenticate(self, request: AuthRequest) -> None:
         """Ask who is calling; then ask for an address."""
         call, server = self._call, self._call.server
-        request_used = self._conversation.continued_by(server.domain_rule.apply(request))
+        request_used = self.conversation.continued_by(server.domain_rule.apply(request))
         call.name = seen_and_used(request_used)
         call.known_as(request_used.name, request_used.username)
-        plugin, awaited = self._conversation.asks(request_used), partial(self._session.awaits, request)
+        plugin, awaited = self.conversation.asks(request_used), partial(self.session.awaits, request)
         try:
             answer = await server.authority.log_in(call, request_used, plugin, awaited)
         except TooManyAttempts as error:
@@ -164,7 +177,7 @@ class PppTask:
         except TooManySessions as error:
             self._refuse(request, Reject(reason=str(error), code=649), CauseOfEnd.TOO_MANY_SESSIONS)
         else:
-            if self._session.awaits(request):
+            if self.session.awaits(request):
                 await self._answer(request, answer)
 
     async def _answer(self, request: AuthRequest, answer: Answer) -> None:
@@ -172,22 +185,22 @@ class PppTask:
         call, decision, now = self._call, answer.decision, trio.current_time()
         match decision:
             case Accept():
-                self._conversation = Conversation(answer.plugin, context=decision.context)
+                self.conversation = Conversation(answer.plugin, context=decision.context)
                 await self._accept(request, decision)
             case Reject():
-                self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
+                self.conversation = replace(self.conversation, plugin=answer.plugin, name=request.name)
                 cause = answer.cause or CauseOfEnd.AUTHENTICATION_FAILED
                 if call.limits is not None and call.limits.reauthenticating:
                     decision = Reject(reason=f"the client could not prove itself again: {decision.reason}")
                     cause = CauseOfEnd.SESSION_TIMEOUT
                 self._refuse(request, decision, cause)
             case Challenge():
-                self._conversation = Conversation(answer.plugin, request.name, decision.context)
+                self.conversation = Conversation(answer.plugin, request.name, decision.context)
                 challenged = Challenged(decision.message, decision.eap)
-                self.driver.do(self._session.challenged, request, challenged, now)
+                self.driver.do(self.session.challenged, request, challenged, now)
             case LocalEap():
-                self._conversation = replace(self._conversation, plugin=answer.plugin, name=request.name)
-                self.driver.do(self._session.speak_eap, request, self._usable(decision.methods), now)
+                self.conversation = replace(self.conversation, plugin=answer.plugin, name=request.name)
+                self.driver.do(self.session.speak_eap, request, self._usable(decision.methods), now)
             case _:
                 assert_never(decision)
 
@@ -195,7 +208,7 @@ class PppTask:
         detail = f"{self._call.name or 'no name'}: {reject.reason}"
         now = trio.current_time()
         refused = Refused(reject.code, reject.message, reject.retry, reject.challenge, reject.eap)
-        self.driver.do(self._session.refused, request, refused, cause, detail, now)
+        self.driver.do(self.session.refused, request, refused, cause, detail, now)
 
     async def _accept(self, request: AuthRequest, accept: Accept) -> None:
         call = self._call
@@ -208,7 +221,7 @@ class PppTask:
             call.authenticated(accept)
         accepted = Accepted(accept.authenticator_response, accept.message, accept.eap)
         keys, policy, now = accept.mppe_keys, self._policy(accept), trio.current_time()
-        self.driver.do(self._session.authenticated, request, accepted, keys, now, policy)
+        self.driver.do(self.session.authenticated, request, accepted, keys, now, policy)
         if before is None:
             await self._assign(accept)
         elif call.limits is not None and call.limits.reauthenticating:
@@ -221,12 +234,12 @@ class PppTask:
         answer = await self._allocate(accept)
         now = trio.current_time()
         if isinstance(answer, NoAddress):
-            self.driver.do(self._session.no_address, str(answer), now)
+            self.driver.do(self.session.no_address, str(answer), now)
             return
         call.lease = answer
         dns = config.ppp.dns if accept.dns is None else accept.dns
         wins = config.ppp.wins if accept.wins is None else accept.wins
-        self.driver.do(self._session.assign, config.addresses.server, answer.address, dns[:2], wins[:2], now)
+        self.driver.do(self.session.assign, config.addresses.server, answer.address, dns[:2], wins[:2], now)
 
     async def _allocate(self, accept: Accept) -> AddressLease | NoAddress:
         """An address for the client; where it may choose, the one that it asks for, if that can be had.
@@ -247,7 +260,7 @@ class PppTask:
         """The address that the client asks for by itself; None if it asks for none, or has not begun in time."""
         with trio.move_on_after(WISH_WAIT):
             await self._wish_known.wait()
-        return self._session.wished_address
+        return self.session.wished_address
 
     def _usable(self, methods: tuple[EapMethod, ...]) -> tuple[EapMethod, ...]:
         """Those EAP methods that are allowed and after which the call can go on: only MS-CHAPv2 yields keys."""

@@ -5,6 +5,7 @@ import re
 from poptrio.server.call_rate import TOO_FAST
 
 STOPPING = "the server is stopping"
+UPGRADING = "the server is being upgraded"
 NO_CALL_ID = "no Call ID is free"
 WRONG_REQUEST = "a client may only send Outgoing-Call-Request"
 """How the sentence begins about a call that a client offers to take."""
@@ -15,7 +16,7 @@ DRAINING = "the server is draining"
 BY_PLUGIN = "plugin"
 """The label for whatever sentence a plugin gives."""
 
-_LABELS = {TOO_FAST: "too-fast", STOPPING: "stopping", NO_CALL_ID: "no-call-id"}
+_LABELS = {TOO_FAST: "too-fast", STOPPING: "stopping", UPGRADING: "upgrading", NO_CALL_ID: "no-call-id"}
 _BEGINNINGS = {WRONG_REQUEST: "wrong-request", DRAINING: "draining"}
 _LIMIT = re.compile(r"\(server\.(\w+)\)")
 _LIMITS = {

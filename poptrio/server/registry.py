@@ -44,6 +44,21 @@ class CallIds:
         self._free = array("H", (call_id for call_id in self._free if call_id not in resting))
         self._resting.extend((now + CALL_ID_REST, call_id) for call_id in resting)
 
+    def occupy(self, call_ids: Collection[int]) -> None:
+        """Calls have these Call IDs already, which another process has taken for them."""
+        self.in_use.update(call_ids)
+        self._free = array("H", (call_id for call_id in self._free if call_id not in self.in_use))
+
+    def resting(self, now: float) -> list[tuple[int, float]]:
+        """The Call IDs that rest, and for how many seconds, the shortest first."""
+        return [(call_id, until - now) for until, call_id in self._resting if until > now]
+
+    def rest_on(self, resting: Collection[tuple[int, float]], now: float) -> None:
+        """Let Call IDs rest as `resting` said in another process, before the first is taken here."""
+        of_those = frozenset(call_id for call_id, _ in resting)
+        self._free = array("H", (call_id for call_id in self._free if call_id not in of_those))
+        self._resting.extend((now + seconds, call_id) for call_id, seconds in resting)
+
     def take(self, now: float) -> int | None:
         """A Call ID that is free and rested, or None when there is none."""
         while self._resting and self._resting[0][0] <= now:

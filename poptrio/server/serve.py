@@ -11,14 +11,15 @@ import errno
 import functools
 import signal
 import socket
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
+from typing import NoReturn, Protocol
 
 import structlog
 import trio
 
 from poptrio.config import Config, ListenAddress
+from poptrio.datapath.userspace.path import Standing, UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.runtime import garbage, service_manager
 from poptrio.runtime.activation import activated_tcp
@@ -37,13 +38,39 @@ LISTEN_BACKLOG = 1024
 log = structlog.get_logger("poptrio.server")
 
 
+class Inherited(Protocol):
+    """What a server takes over from another process (`poptrio.upgrade.take_over`)."""
+
+    @property
+    def standing(self) -> Standing:
+        """GRE sockets and TUN."""
+
+    def listeners(self) -> list[trio.SocketListener]:
+        """The TCP listeners."""
+
+    async def turn(self) -> None:
+        """Say that everything is prepared, and wait until the other process stands still."""
+
+    def or_give_up(self) -> AbstractContextManager[None]:
+        """What fails inside, after `turn`, ends this process with nothing closed or released."""
+
+    def give_up(self, why: str) -> NoReturn:
+        """End this process like that."""
+
+    def take_over(self, server: OneProcess) -> None:
+        """Give ``server`` all connections and calls; returns when the other process has left."""
+
+
 async def serve(
     config: Config,
     *,
     hooks: Hooks | None = None,
+    inherited: Inherited | None = None,
     task_status: trio.TaskStatus[OneProcess] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Run a server until `Server.stop`; reports the `Server` when it takes calls.
+
+    What is ``inherited`` from another process is taken over instead of being opened.
 
     Raises `ConfigError` or OSError, with the remedy in the text, when something that it needs cannot be had.
     """
@@ -52,15 +79,22 @@ async def serve(
         config = decided(config)
     for sentence in config.insecure_settings():
         log.warning("insecure setting", why=sentence)
-    datapath = open_datapath(config)
+    datapath = open_datapath(config, inherited.standing if inherited is not None else None)
     sessions = LiveSessions()
+    info = config.server_info(sessions, continued=inherited is not None)
     async with (
-        hooks.lifespan(config.plugins, config.server_info(sessions)),
-        listening(config, passed=activated_tcp()) as listeners,
+        hooks.lifespan(config.plugins, info, inherited),
+        listening(config, passed=activated_tcp(), inherited=inherited) as listeners,
         trio.open_nursery() as nursery,
     ):
-        await nursery.start(datapath.run)
-        server = OneProcess(config, LocalAuthority(config, hooks, sessions), datapath)
+        with nullcontext() if inherited is None else inherited.or_give_up():
+            await nursery.start(datapath.run)
+            server = OneProcess(config, LocalAuthority(config, hooks, sessions), datapath)
+            server.listeners = listeners
+            if inherited is not None:
+                inherited.take_over(server)
+        if isinstance(datapath, UserspaceDataPath) and inherited is not None:
+            datapath.go()
         async with trio.open_nursery() as calls:
             await calls.start(server.run, listeners)
             nursery.start_soon(server.lag.run)
@@ -87,12 +121,16 @@ class Manage(Protocol):
 
 
 async def serve_until_signalled(
-    config: Config, run: Serve | None = None, manage: Manage | None = None, reloading: Reloading | None = None
+    config: Config,
+    run: Serve | None = None,
+    manage: Manage | None = None,
+    reloading: Reloading | None = None,
+    upgrade: Callable[[Operated], Awaitable[None]] | None = None,
 ) -> None:
-    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reloads.
+    """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reloads, SIGUSR2 upgrades.
 
-    During the start, one is enough. ``run`` is what serves, unless that is `serve`; ``manage`` lets
-    operators at it; ``reloading`` says where ``config`` comes from.
+    During the start, one is enough. ``run`` is what serves, unless that is `serve`; ``manage`` lets operators at it,
+    ``reloading`` says where ``config`` comes from, ``upgrade`` hands the server over to a new program.
     """
     hooks = load_hooks(config)
     server: Operated | None = None
@@ -100,11 +138,14 @@ async def serve_until_signalled(
     async def obey() -> None:
         async for number in signals:
             if server is None:
-                if number != signal.SIGHUP:
+                if number in (signal.SIGTERM, signal.SIGINT):
                     serving.cancel_scope.cancel()
             elif number == signal.SIGHUP:
                 log.info("reloading", signal=signal.Signals(number).name)
                 serving.start_soon(_reload, server)
+            elif number == signal.SIGUSR2:
+                if upgrade is not None:
+                    nursery.start_soon(upgrade, server)
             else:
                 service_manager.stopping()
                 log.info("stopping", signal=signal.Signals(number).name, calls=server.call_count)
@@ -112,7 +153,7 @@ async def serve_until_signalled(
                     serving.cancel_scope.cancel()  # plugins that do not want to end are not waited for either
                 server.stop()
 
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2) as signals:
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as serving:
                 nursery.start_soon(obey)
@@ -143,7 +184,11 @@ def _status(server: Operated) -> str:
 
 @asynccontextmanager
 async def listening(
-    config: Config, *, shared: bool = False, passed: Sequence[socket.socket] = ()
+    config: Config,
+    *,
+    shared: bool = False,
+    passed: Sequence[socket.socket] = (),
+    inherited: Inherited | None = None,
 ) -> AsyncIterator[list[trio.SocketListener]]:
     """The TCP listeners of ``server.listen``. Raises `ConfigError` for those that cannot be had.
 
@@ -153,8 +198,10 @@ async def listening(
     listeners: list[trio.SocketListener] = []
     faults = []
     try:
+        if inherited is not None:
+            listeners = inherited.listeners()
         there = matched(config.server.listen, passed)
-        for listen in config.server.listen:
+        for listen in config.server.listen if inherited is None else ():
             if (opened := there.get(listen)) is not None:
                 listeners.append(trio.SocketListener(trio.socket.from_stdlib_socket(opened)))
                 continue

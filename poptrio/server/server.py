@@ -1,6 +1,5 @@
 """The server: takes control connections, and stops in two phases, listeners first, then the calls within a deadline."""
 
-import functools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,9 @@ from poptrio.server.shared import Shared
 
 log = structlog.get_logger("poptrio.server")
 
+TAKEN_UP_AT_ONCE = 20
+"""Connections of another process that begin in one turn of the event loop: about 2 ms."""
+
 CLOSE_TIMEOUT = 1.0
 """Seconds that closing a TCP connection may take."""
 
@@ -45,6 +47,10 @@ class Server(Shared):
         self._running = trio.CancelScope()
         self._plumbing: trio.Nursery | None = None
         self.drain_state = Drain(lambda: self.call_count, self.stop)
+        self._accepting = trio.CancelScope()
+        self._may_accept = trio.Event()
+        self._may_accept.set()
+        self._taken_up: list[tuple[Connection, trio.abc.Stream]] = []
 
     @property
     def call_count(self) -> int:
@@ -135,11 +141,17 @@ class Server(Shared):
     ) -> None:
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
-                accept = functools.partial(trio.serve_listeners, handler_nursery=connections)
-                accepting.start_soon(accept, self._accepted, listeners)
+                taken_up, self._taken_up = self._taken_up, []
+                for number, one in enumerate(taken_up):
+                    if number % TAKEN_UP_AT_ONCE == 0:
+                        await trio.lowlevel.checkpoint()  # packets are served meanwhile
+                    connections.start_soon(self._go_on_serving, *one)
+                accepting.start_soon(self._accept, listeners, connections)
                 task_status.started()
                 await self._stop.wait()
                 accepting.cancel_scope.cancel()
+            for listener in listeners:
+                await trio.aclose_forcefully(listener)
             for connection in tuple(self.connections):
                 connections.start_soon(connection.stop)
 
@@ -184,6 +196,42 @@ class Server(Shared):
         """Why this process takes no connection from ``peer``, or None; not true for longer than until a checkpoint."""
         return STOPPING if self.stopping else self.registry.refuse_stranger(peer)
 
+    # Hand-over to another process (`poptrio.upgrade`).
+
+    def pause(self) -> None:
+        """Accept no connections for the moment, which wait in the backlog, and take no calls on those that exist."""
+        self.upgrading = True
+        self._may_accept = trio.Event()
+        self._accepting.cancel()
+
+    def go_on(self) -> None:
+        """As before `pause`."""
+        self.upgrading = False
+        self._may_accept.set()
+        for connection in self.connections:
+            connection.go_on()
+
+    def take_up(self, connection: Connection, stream: trio.abc.Stream) -> None:
+        """Before `run`: serve this connection, which another process has had before."""
+        self.connections.add(connection)
+        self._taken_up.append((connection, stream))
+
+    async def _accept(
+        self, listeners: Sequence[trio.abc.Listener[trio.SocketStream]], connections: trio.Nursery
+    ) -> None:
+        while True:
+            await self._may_accept.wait()
+            with trio.CancelScope() as self._accepting:
+                kept_open = [_KeptOpen(listener) for listener in listeners]
+                await trio.serve_listeners(self._accepted, kept_open, handler_nursery=connections)
+
+    async def _go_on_serving(self, connection: Connection, stream: trio.abc.Stream) -> None:
+        connection_id = connection.id
+        try:
+            await self._serve_connection(connection, stream)
+        finally:
+            self.authority.connection_closed(connection_id)
+
     async def _serve_connection(self, connection: Connection, stream: trio.abc.Stream) -> None:
         self.connections.add(connection)
         try:
@@ -198,6 +246,21 @@ class Server(Shared):
                 await stream.aclose()
             if not self.stopping:  # or its `Connection.stop` may still run
                 dismantle(connection)
+
+
+class _KeptOpen(trio.abc.Listener[trio.SocketStream]):
+    """A listener that is not closed when nobody accepts any more: whoever connects waits until somebody does again."""
+
+    def __init__(self, listener: trio.abc.Listener[trio.SocketStream]) -> None:
+        self._listener = listener
+
+    async def accept(self) -> trio.SocketStream:
+        """The next connection."""
+        return await self._listener.accept()
+
+    async def aclose(self) -> None:
+        """Nothing but a checkpoint."""
+        await trio.lowlevel.checkpoint()
 
 
 def _address(socket_name: tuple[str, int]) -> IPv4Address:

@@ -22,7 +22,7 @@ from poptrio.server.captures import LocalCaptures
 from poptrio.server.domains import DomainRule
 from poptrio.server.goodbyes import Goodbyes
 from poptrio.server.path_totals import PathTotals
-from poptrio.server.refusals import label_of
+from poptrio.server.refusals import STOPPING, UPGRADING, label_of
 from poptrio.server.registry import CallIds, Registry
 from poptrio.server.settings import control_settings, limit_settings, path_settings, session_settings
 from poptrio.server.tracing import LocalTracing
@@ -70,8 +70,8 @@ class Stats:
 
 
 class Shared:
-    """What calls and control connections know of their server; it takes no more of either when ``stopping``, and no
-    more calls when ``draining``.
+    """What calls and control connections know of their server; it takes no more of either when ``stopping``, and for
+    the moment when ``upgrading``; no more calls when ``draining``.
 
     ``random`` makes challenges and Magic-Numbers; like ``call_ids`` it is the system's unless a test says otherwise.
     """
@@ -101,7 +101,15 @@ class Shared:
         self.tracing = LocalTracing(config, self.ticker, partial(iter, self.connections))
         self.captures = LocalCaptures(config, self.ticker, self.registry.calls.values)
         self.draining = False
+        self.upgrading = False
         self._use(config)
+
+    @property
+    def refuses(self) -> str | None:
+        """Why there are no new calls and connections at all, None if there are."""
+        if self.stopping:
+            return STOPPING
+        return UPGRADING if self.upgrading else None
 
     def call_over(self) -> None:
         """A call has given everything back."""

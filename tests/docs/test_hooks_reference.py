@@ -17,8 +17,8 @@ def test_the_page_is_up_to_date():
     assert page == generator["reference_page"](), "docs/reference/hooks.md is out of date: run `make docs`"
 
 
-def test_there_are_nine_hooks():
-    assert len(HOOKS) == 9
+def test_there_are_eleven_hooks():
+    assert len(HOOKS) == 11
 
 
 @pytest.mark.parametrize("name", HOOKS)

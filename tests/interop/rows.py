@@ -76,6 +76,7 @@ ROWS = (
     Row("client-hangs-up", PLAIN, scenarios.client_hangs_up),
     Row("client-vanishes", PLAIN, scenarios.client_vanishes),
     Row("server-hangs-up", PLAIN, scenarios.server_hangs_up),
+    Row("upgrade", PLAIN, scenarios.survives_an_upgrade),
     Row("three-calls-shared", PLAIN, scenarios.three_calls_on_one_connection),
     Row("three-calls-separate", PLAIN, scenarios.three_calls_on_three_connections),
     *RADIUS_ROWS,
@@ -83,7 +84,7 @@ ROWS = (
 )
 
 # What looks inside the server's TUN has nothing to look at, and who knows the users makes no difference to packets.
-_NOT_IN_KERNEL = {row.name for row in (*RADIUS_ROWS, *LDAP_ROWS)} | {"mppe-128"}
+_NOT_IN_KERNEL = {row.name for row in (*RADIUS_ROWS, *LDAP_ROWS)} | {"mppe-128", "upgrade"}
 
 KERNEL_ROWS = (
     Row("mppe-128", PLAIN),

@@ -6,6 +6,7 @@ A scenario gets a `Stage` with the guest, a running server and capture, and clie
 
 import re
 import statistics
+import subprocess
 import time
 
 import traffic
@@ -14,6 +15,7 @@ from stage import Stage, expect
 
 SET_UPS_MEASURED = 5
 IDLE_TIME = 20.0  # seconds
+UPGRADE_PINGS = 300
 SMALL_MTU = 600  # bytes
 HUNG_UP = "cause=client-hung-up"
 
@@ -70,6 +72,20 @@ def is_refused_without_encryption(stage: Stage) -> None:
     client.wait_exit(30.0)
     expect("remote IP address" not in client.log(), "the client came up without encryption")
     stage.outcome.note = _why(stage.server.wait_for("cause=encryption"))
+
+
+def survives_an_upgrade(stage: Stage) -> None:
+    """The server's program is started anew under pings: none is lost, and the call carries traffic as before."""
+    client, call = stage.dial_up()
+    ping = ["ping", "-c", str(UPGRADE_PINGS), "-i", "0.01", "-W", "2", call.address]
+    with subprocess.Popen(ping, stdout=subprocess.PIPE, text=True) as pings:
+        stage.server.upgrade()
+        stage.outcome.note = stage.server.wait_for("calls taken over")
+        output, _ = pings.communicate(timeout=60.0)
+    expect(f"{UPGRADE_PINGS} received" in output, f"pings through an upgrade: {output[-300:]}")
+    stage.carries(call)
+    client.hang_up()
+    stage.server.wait_for(HUNG_UP)
 
 
 def small_mtu(stage: Stage) -> None:

@@ -97,6 +97,10 @@ class Poptrio:
         assert found is not None
         return found
 
+    def upgrade(self) -> None:
+        """Send SIGUSR2; returns at once."""
+        self._signal(signal.SIGUSR2)
+
     def terminate(self) -> None:
         """Send SIGTERM; returns at once."""
         self._signal(signal.SIGTERM)

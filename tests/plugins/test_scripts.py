@@ -159,6 +159,18 @@ async def test_down_runs_after_up_and_both_before_the_server_has_stopped(script,
     assert out.read_text() == "up\ndown 75\n"
 
 
+async def test_down_runs_for_a_call_that_was_taken_over(script, tmp_path):
+    out = tmp_path / "out"
+    script(f"#!/bin/sh\necho down $CONNECT_TIME >> {out}\n", "down")
+    hooks = Hooks.load([], [], ["scripts"])
+    new = replace(DOWN, call=replace(CALL, session_id="new"), seconds=0.0)  # its Start found no room
+    with trio.fail_after(PATIENCE):
+        async with hooks.lifespan({"scripts": {"down": "down"}}, replace(info(tmp_path), continued=True)):
+            await hooks.account(DOWN)
+            await hooks.account(new)
+    assert out.read_text() == "down 75\n"
+
+
 async def test_a_call_for_which_there_was_no_room_gets_neither_program(script, tmp_path):
     out = tmp_path / "out"
     gates = [tmp_path / session for session in (CALL.session_id, "second")]

@@ -131,6 +131,16 @@ async def test_utmp_has_who_is_there_and_reuses_the_place(wtmp):
     assert wtmp.read_bytes() == b""
 
 
+async def test_the_logout_of_a_call_that_was_taken_over(wtmp):
+    async with running(wtmp.parent, wtmp="wtmp") as account:
+        await account(UP)
+    hooks = Hooks.load([], [], ["wtmp"])
+    info = ServerInfo(folder=wtmp.parent, name="poptrio", address=IPv4Address("10.90.0.1"), pool=(), continued=True)
+    async with hooks.lifespan({"wtmp": {"wtmp": "wtmp"}}, info):
+        await hooks.account(replace(DOWN, seconds=5400.0))
+    assert [(one.kind, one.id) for one in records(wtmp)] == [(7, "beef"), (8, "beef")]
+
+
 async def test_logins_of_a_server_that_was_killed_are_ended_at_the_next_start(wtmp):
     utmp = wtmp.parent / "utmp"
     utmp.touch()

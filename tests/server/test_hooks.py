@@ -99,7 +99,7 @@ def test_own_plugins_are_installed_like_foreign_ones():
     assert rows[0].version
     asked = ("poptrio_lifespan", "poptrio_authenticate", "poptrio_reload")
     assert rows[0].hooks == (*asked, "poptrio_measurements", "poptrio_health")
-    asked = ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_reload")
+    asked = ("poptrio_lifespan", "poptrio_allocate_address", "poptrio_keep_address", "poptrio_reload")
     assert rows[1].hooks == (*asked, "poptrio_health", "poptrio_pools")
 
 

@@ -52,5 +52,5 @@ def test_the_label_of_a_refusal_is_one_of_few():
     assert label_of("the server is stopping") == "stopping"
     assert label_of("the server is draining: later") == "draining"
     assert label_of("a client may only send Outgoing-Call-Request, not X") == "wrong-request"
-    assert len(LABELS) == len(set(LABELS)) == 10
+    assert len(LABELS) == len(set(LABELS)) == 11
     assert label_of("bob is not welcome (server.bob)") == label_of("") == "plugin"

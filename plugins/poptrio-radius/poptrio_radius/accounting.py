@@ -7,7 +7,7 @@ happens from now on; at the end, when everything has arrived, Accounting-Off.
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -68,6 +68,18 @@ class Accounting:
         self._sessions = sessions
         self._open: dict[str, OpenSession] = {}
         self._starts = StartWatch(settings.failure_timeout, self._end)
+
+    def go_on(self) -> None:
+        """Take up the sessions that another process has accounted for until now, and watch over their Starts."""
+        self._open = {session.session_id: session for session in self.spool.open_sessions}
+        if self._settings.failure == "end-call":
+            for session_id in self.spool.sessions_to_send():
+                if self.spool.backlog.waits_for(session_id, AccountingKind.START):
+                    self._starts.expect(session_id)
+
+    def let_go(self) -> AbstractContextManager[None]:
+        """Let another process have the spool; when the context is left, it is ours again."""
+        return self.spool.let_go()
 
     async def account(self, record: AccountingRecord) -> None:
         """Take ``record``, before anything is waited for, and return when it is on the disk."""
@@ -166,21 +178,23 @@ async def open_accounting(
     nas: Attributes,
     sessions: Sessions,
     *,
+    continued: bool = False,
     write: Write = in_thread,
 ) -> AsyncIterator[Accounting]:
-    """Accounting as long as the context is open.
+    """Accounting as long as the context is open; where that of another process is ``continued``, nothing begins.
 
     ``identity`` makes the attributes by which RADIUS knows a call, ``nas`` are those by which it knows this server.
     Raises `SpoolError`.
     """
     begun = time.time()
     run_id = f"{int(begun):08x}-{secrets.token_hex(4)}"
-    on = server_request("Accounting-On", nas, run_id, begun) if settings.on_off else None
+    on = server_request("Accounting-On", nas, run_id, begun) if settings.on_off and not continued else None
     async with (
-        open_spool(settings.spool, settings.limit, stop_after_crash, write) as spool,
+        open_spool(settings.spool, settings.limit, stop_after_crash, write, continued=continued) as spool,
         trio.open_nursery() as nursery,
     ):
         accounting = Accounting(settings, spool, identity, sessions)
+        accounting.go_on()
         delivery = Delivery(spool, send, request_of, on=on, acknowledged=accounting.acknowledged)
         nursery.start_soon(accounting.run)
         nursery.start_soon(delivery.run)

@@ -88,6 +88,10 @@ class Backlog:
         """Whether anything of this session is left."""
         return session_id in self._queues
 
+    def waits_for(self, session_id: str, kind: AccountingKind) -> bool:
+        """Whether a record of this kind of this session is left."""
+        return any(record.kind is kind for record in self._queues.get(session_id, ()))
+
     def sessions(self) -> list[str]:
         """The sessions with something left, the one that has waited longest first."""
         return list(self._queues)

@@ -5,10 +5,11 @@ not from a listed address, not signed with its secret, or not of this time is dr
 wants. A packet that comes again gets the answer that it got the first time, and nothing is done twice.
 """
 
+import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -174,28 +175,66 @@ class CoaServer:
         )
 
 
-@asynccontextmanager
-async def listening(address: IpAddress, port: int, server: CoaServer) -> AsyncIterator[None]:
-    """Answer on ``address`` and ``port`` as long as the context is open. Raises OSError when they cannot be had."""
-    family = trio.socket.AF_INET if isinstance(address, IPv4Address) else trio.socket.AF_INET6
-    with trio.socket.socket(family, trio.socket.SOCK_DGRAM) as socket:
-        await socket.bind((str(address), port))
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(_serve, socket, server)
-            yield
-            nursery.cancel_scope.cancel()
+class CoaListener:
+    """The socket on ``address`` and ``port``. Raises OSError when they cannot be had."""
 
+    def __init__(self, address: IpAddress, port: int, server: CoaServer) -> None:
+        self._address = (str(address), port)
+        self._family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+        self._server = server
+        self._open()
 
-async def _serve(socket: trio.socket.SocketType, server: CoaServer) -> None:
-    while True:
-        datagram, source = await socket.recvfrom(LONGEST_PACKET + 1)
-        answer = server.answer(datagram, _address(source[0]))
-        if answer is None:
-            continue
+    def _open(self) -> None:
+        udp = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
-            await socket.sendto(answer, source)
+            udp.bind(self._address)
+            self._socket = trio.socket.from_stdlib_socket(udp)
+        except BaseException:
+            udp.close()
+            raise
+
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Let another process have the port; when the context is left, it is ours again."""
+        self._socket.close()
+        yield
+        self._open()
+
+    def close(self) -> None:
+        """Answer no more."""
+        self._socket.close()
+
+    async def run(self) -> None:
+        """Answer, for ever."""
+        while True:
+            try:
+                await self._answer()
+            except trio.ClosedResourceError:  # let go of, and had again
+                await trio.lowlevel.checkpoint()
+
+    async def _answer(self) -> None:
+        udp = self._socket
+        datagram, source = await udp.recvfrom(LONGEST_PACKET + 1)
+        answer = self._server.answer(datagram, _address(source[0]))
+        if answer is None:
+            return
+        try:
+            await udp.sendto(answer, source)
         except OSError as error:
             log.warning("dynamic authorization not answered", client=source[0], why=str(error))
+
+
+@asynccontextmanager
+async def listening(address: IpAddress, port: int, server: CoaServer) -> AsyncIterator[CoaListener]:
+    """Answer on ``address`` and ``port`` as long as the context is open. Raises OSError when they cannot be had."""
+    listener = CoaListener(address, port, server)
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(listener.run)
+            yield listener
+            nursery.cancel_scope.cancel()
+    finally:
+        listener.close()
 
 
 def _address(text: str) -> IpAddress:

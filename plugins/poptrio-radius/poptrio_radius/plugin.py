@@ -1,8 +1,8 @@
 """``radius``: the plugin. Its hooks hand on to `Authentication` and `Accounting`; its lifespan holds everything up."""
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -24,7 +24,7 @@ from poptrio.api import (
 from poptrio_radius.accounting import Accounting, AccountingSettings, open_accounting
 from poptrio_radius.accounting_config import AccountingKeys
 from poptrio_radius.authentication import Answer, Authentication
-from poptrio_radius.coa import CoaServer, CoaSettings, listening
+from poptrio_radius.coa import CoaListener, CoaServer, CoaSettings, listening
 from poptrio_radius.coa_config import CoaConfig
 from poptrio_radius.config import RadiusConfig
 from poptrio_radius.delivery import Send
@@ -52,6 +52,7 @@ class Radius:
         self._authentication: Authentication | None = None
         self._accounting: Accounting | None = None
         self._coa: CoaServer | None = None
+        self._coa_listener: CoaListener | None = None
 
     @hookimpl
     @asynccontextmanager
@@ -71,7 +72,7 @@ class Radius:
                 self._accounting = await _open_accounting(stack, settings, self._acknowledged, server)
             if settings.coa is not None and coa is not None:
                 self._coa = CoaServer(coa, server.sessions)
-                await _listen(stack, settings.coa, self._coa)
+                self._coa_listener = await _listen(stack, settings.coa, self._coa)
             yield
             await stack.aclose()  # the last records are sent by readers that run in the nursery
             nursery.cancel_scope.cancel()
@@ -89,6 +90,17 @@ class Radius:
         if settings == running.settings and maker.same_secrets(running.maker) and server == running.server:
             return PluginReload(lambda: None, restart=FIXED)
         return PluginReload(lambda: self._use(settings, maker, server, running.nursery), restart=FIXED)
+
+    @hookimpl
+    @contextmanager
+    def poptrio_hand_over(self) -> Iterator[None]:
+        """The spool and the port for DM and CoA are one process's."""
+        with ExitStack() as stack:
+            if self._accounting is not None:
+                stack.enter_context(self._accounting.let_go())
+            if self._coa_listener is not None:
+                stack.enter_context(self._coa_listener.let_go())
+            yield
 
     def _use(self, settings: RadiusConfig, maker: PoolMaker, server: ServerInfo, nursery: trio.Nursery) -> None:
         """Ask new servers from now on, and let go of those before them when nobody can wait for them any more."""
@@ -185,7 +197,9 @@ async def _open_accounting(stack: AsyncExitStack, config: RadiusConfig, send: Se
     identity = partial(call_attributes, config=config)
     try:
         return await stack.enter_async_context(
-            open_accounting(settings, send, identity, nas_attributes(config), server.sessions)
+            open_accounting(
+                settings, send, identity, nas_attributes(config), server.sessions, continued=server.continued
+            )
         )
     except (SpoolError, sqlite3.Error) as error:
         raise ConfigError(ConfigFault(f"{PLACE}.spool", str(error))) from None
@@ -214,9 +228,9 @@ def _coa_settings(
     )
 
 
-async def _listen(stack: AsyncExitStack, config: CoaConfig, server: CoaServer) -> None:
+async def _listen(stack: AsyncExitStack, config: CoaConfig, server: CoaServer) -> CoaListener:
     """Raises `ConfigError` when the address cannot be had."""
     try:
-        await stack.enter_async_context(listening(config.listen.address, config.listen.port, server))
+        return await stack.enter_async_context(listening(config.listen.address, config.listen.port, server))
     except OSError as error:
         raise ConfigError(ConfigFault(f"{PLACE}.coa.listen", f"{config.listen}: {error.strerror}")) from None

@@ -7,8 +7,8 @@ fails, records are kept in memory and sent from there, and the write is tried ag
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import structlog
@@ -41,12 +41,14 @@ async def in_thread(write: Callable[[Batch], None], batch: Batch) -> None:
 class Spool:
     """What no server has acknowledged. ``limit`` is how many records there may be before Interims are dropped.
 
-    ``stop_of`` makes the attributes of the Stop of a session that a crash cut off. ``ready`` is called with a session
-    that has something to send. ``dropped`` counts Interims that were given up, because a later record says more, or
-    because there were too many.
+    ``stop_of`` makes the attributes of the Stop of a session that a crash cut off; where another process is
+    ``continued``, none was: they are ``open_sessions``. ``ready`` is called with a session that has something to send.
+    ``dropped`` counts Interims that were given up, because a later record says more, or because there were too many.
     """
 
-    def __init__(self, file: SpoolFile, limit: int, stop_of: StopOf, *, write: Write = in_thread) -> None:
+    def __init__(
+        self, file: SpoolFile, limit: int, stop_of: StopOf, *, continued: bool = False, write: Write = in_thread
+    ) -> None:
         self._file = file
         self._write = write
         self._pending = Batch()
@@ -62,7 +64,8 @@ class Spool:
         self.backlog = Backlog(limit)
         self.dropped = 0
         self.ready: Callable[[str], None] = lambda session_id: None
-        for record in file.recover(stop_of):
+        self.open_sessions = file.open_sessions() if continued else []
+        for record in file.records() if continued else file.recover(stop_of):
             self._last_number = record.number
             self._enter(record)
 
@@ -158,6 +161,13 @@ class Spool:
             log.error("accounting spool cannot be written", why=str(error), records=len(self.backlog))
         self._file.close()
 
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """Write everything and let another process have the file; when the context is left, it is ours again."""
+        self.close()
+        yield
+        self._file.reopen()
+
     async def _write_pending(self) -> None:
         self._writing, self._pending = self._writing.followed_by(self._pending), Batch()
         self._changed = trio.Event()
@@ -200,9 +210,11 @@ class Spool:
 
 
 @asynccontextmanager
-async def open_spool(path: Path, limit: int, stop_of: StopOf, write: Write = in_thread) -> AsyncIterator[Spool]:
+async def open_spool(
+    path: Path, limit: int, stop_of: StopOf, write: Write = in_thread, *, continued: bool = False
+) -> AsyncIterator[Spool]:
     """The spool in the file ``path``, with its writer. Raises `SpoolError`."""
-    spool = Spool(SpoolFile(path), limit, stop_of, write=write)
+    spool = Spool(SpoolFile(path), limit, stop_of, continued=continued, write=write)
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(spool.run)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from poptrio.api import AccountingKind, Traffic
@@ -39,6 +40,9 @@ CREATE TABLE sessions (
     attributes BLOB NOT NULL
 ) WITHOUT ROWID;
 """
+
+DURABLE = "PRAGMA synchronous = FULL"
+"""A commit is on the disk, not on its way there."""
 
 RECORD = "number, session_id, kind, time, attributes"
 SESSION = "session_id, time, seconds, bytes_in, bytes_out, packets_in, packets_out, attributes"
@@ -103,11 +107,8 @@ class SpoolFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        _create(path)
-        try:
-            self._database = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
-        except sqlite3.Error as error:
-            raise SpoolError(f"cannot be opened: {error}") from None
+        self._one_at_a_time = Lock()
+        self._database = self._connected()
         try:
             self._prepare()
         except sqlite3.Error as error:
@@ -117,23 +118,41 @@ class SpoolFile:
             self._database.close()
             raise
 
+    def _connected(self) -> sqlite3.Connection:
+        _create(self._path)
+        try:
+            database = sqlite3.connect(self._path, timeout=0, isolation_level=None, check_same_thread=False)
+        except sqlite3.Error as error:
+            raise SpoolError(f"cannot be opened: {error}") from None
+        # In exclusive mode the first access takes a lock that is held until the file is closed: one process at a time.
+        database.execute("PRAGMA locking_mode = EXCLUSIVE")
+        return database
+
+    def open_sessions(self) -> list[OpenSession]:
+        """The sessions that have no Stop, in the order in which they were heard of last."""
+        return [_session(*row) for row in self._database.execute(f"SELECT {SESSION} FROM sessions ORDER BY time")]
+
+    def records(self) -> list[Record]:
+        """Every record in order."""
+        return [_record(*row) for row in self._database.execute(f"SELECT {RECORD} FROM records ORDER BY number")]
+
     def recover(self, stop_of: Callable[[OpenSession], bytes]) -> list[Record]:
         """Every record in order. Sessions that an earlier run left open get a Stop with the attributes ``stop_of``."""
         with self._transaction() as database:
-            left = [_session(*row) for row in database.execute(f"SELECT {SESSION} FROM sessions ORDER BY time")]
+            left = self.open_sessions()
             database.executemany(
                 "INSERT INTO records (session_id, kind, time, attributes) VALUES (?, ?, ?, ?)",
                 ((s.session_id, AccountingKind.STOP.value, s.time, stop_of(s)) for s in left),
             )
             database.execute("DELETE FROM sessions")
-            return [_record(*row) for row in database.execute(f"SELECT {RECORD} FROM records ORDER BY number")]
+            return self.records()
 
     def write(self, batch: Batch) -> None:
         """Make all changes of ``batch`` in one transaction, which is on the disk when this returns.
 
         To make them twice does no harm.
         """
-        with self._transaction() as database:
+        with self._one_at_a_time, self._transaction() as database:
             database.executemany(
                 f"INSERT OR REPLACE INTO records ({RECORD}) VALUES (?, ?, ?, ?, ?)",
                 ((r.number, r.session_id, r.kind.value, r.time, r.attributes) for r in batch.added.values()),
@@ -147,13 +166,17 @@ class SpoolFile:
             database.executemany("DELETE FROM sessions WHERE session_id = ?", closed)
 
     def close(self) -> None:
-        """Let another process have the file."""
-        self._database.close()
+        """Let another process have the file; waits for a `write` in another thread."""
+        with self._one_at_a_time:
+            self._database.close()
+
+    def reopen(self) -> None:
+        """After `close`: have the file again, as it was. Raises as the constructor."""
+        self._database = self._connected()
+        self._database.execute(DURABLE)
 
     def _prepare(self) -> None:
         database = self._database
-        # In exclusive mode the first access takes a lock that is held until the file is closed: one process at a time.
-        database.execute("PRAGMA locking_mode = EXCLUSIVE")
         tables = self._number("SELECT count(*) FROM sqlite_schema")
         if tables and self._number("PRAGMA application_id") != APPLICATION_ID:
             raise SpoolError("is the database of another program; name another file")
@@ -162,7 +185,7 @@ class SpoolFile:
         if tables and database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
             raise SpoolError(CORRUPT)
         database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not on its way there
+        database.execute(DURABLE)
         with self._transaction():
             if not tables:
                 for statement in TABLES.split(";"):

@@ -1,6 +1,7 @@
 """The plugin whole: a server in memory, calls, and a RADIUS server of the test's on loopback UDP, IPv4 and IPv6."""
 
 import contextlib
+import socket
 
 import pytest
 import trio
@@ -12,9 +13,11 @@ from poptrio.config import Config
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.ppp.session_events import SessionSettings
-from poptrio.testing.server import memory_server
+from poptrio.testing.server import load, memory_server
+from poptrio.testing.succession import successor_of
 from poptrio_radius.packets import Code, parse, respond
 from poptrio_radius.plugin import Radius
+from poptrio_radius.spool_file import SpoolError, SpoolFile
 
 PAP = SessionSettings(authentication=(AuthProtocol.PAP,), encryption=EncryptionPolicy("refuse"))
 CONFIG = """
@@ -70,10 +73,11 @@ class UdpServer:
         ]
 
     async def until_accounted(self, *kinds):
-        with trio.fail_after(5):
+        with trio.move_on_after(5):
             while self.accounted() != list(kinds):
                 self.came = trio.Event()
                 await self.came.wait()
+        assert self.accounted() == list(kinds)
 
 
 START, STOP, ON, OFF = 1, 2, 7, 8
@@ -169,3 +173,64 @@ async def test_another_server_and_secret_while_calls_are_up(radius, nursery, tmp
         assert "cannot read the secret" in str(report.faults[0])
         assert (await memory.dial(settings=PAP)).address is not None
     other.socket.close()
+
+
+async def settled(plugin):
+    """Everything that a server has taken is known to be there."""
+    with trio.fail_after(5):
+        await plugin._accounting.spool.wait_until_empty()
+
+
+async def test_a_server_that_takes_over_sends_no_start_and_loses_no_stop(radius, tmp_path):
+    old, soon = Radius(), "[server]\ngrace = 1.0\n"  # nobody answers the old one's goodbyes
+    async with memory_server(
+        soon + config(radius) + "accounting_farewell = 0.1\n", {"radius": old}, folder=tmp_path
+    ) as memory:
+        call = await memory.dial(settings=PAP)
+        await radius.until_accounted(ON, START)
+        await settled(old)
+        with memory.authority.hooks.handed_over():
+            async with successor_of(memory, load({"radius": Radius()})) as server:
+                assert server.call_count == 1
+                call.send_ip(bytes(100))
+                await call.hang_up()
+                await radius.until_accounted(ON, START, STOP)
+                start, stop = (request.attributes for request in radius.requests[-2:])
+                assert stop.text("Acct-Session-Id") == start.text("Acct-Session-Id")
+                assert stop.number("Acct-Input-Octets") == 120
+            assert radius.accounted() == [ON, START, STOP, OFF]  # the successor's end
+
+
+async def test_records_that_wait_are_handed_over(radius, tmp_path):
+    async with memory_server(
+        config(radius) + "accounting_farewell = 0.1", {"radius": Radius()}, folder=tmp_path
+    ) as memory:
+        await radius.until_accounted(ON)
+        radius.deaf = True
+        await memory.dial(settings=PAP)
+        await wait_all_tasks_blocked(0.01)
+        with memory.authority.hooks.handed_over():
+            file = SpoolFile(tmp_path / "accounting.sqlite")
+            (record,), (session,) = file.records(), file.open_sessions()
+            assert (record.kind.value, record.session_id) == ("start", session.session_id)
+            file.close()
+
+
+async def test_accounting_goes_on_where_nobody_took_over(radius, tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    coa = f'coa = {{ listen = "127.0.0.1:{port}", clients = [{{ address = "127.0.0.1", secret = "x" }}] }}'
+    async with memory_server(config(radius) + coa, {"radius": Radius()}, folder=tmp_path) as memory:
+        call = await memory.dial(settings=PAP)
+        await radius.until_accounted(ON, START)
+        with memory.authority.hooks.handed_over():
+            SpoolFile(tmp_path / "accounting.sqlite").close()  # it can be had, and so can the port
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+                other.bind(("127.0.0.1", port))
+        with pytest.raises(SpoolError, match="in use"):
+            SpoolFile(tmp_path / "accounting.sqlite")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        await call.hang_up()
+        await radius.until_accounted(ON, START, STOP)

@@ -56,13 +56,19 @@ def gre_filter(call_ids: CallIdSlice) -> tuple[_Instruction, ...]:
 class GreSocket:
     """A raw socket for GRE to ``address``, or to every local address for 0.0.0.0, as far as it is for ``call_ids``.
 
-    Raises OSError when the kernel refuses: without CAP_NET_RAW, or when ``address`` is not local.
+    Raises OSError when the kernel refuses: without CAP_NET_RAW, or when ``address`` is not local. ``inherited`` is such
+    a socket of another process, with the packets that wait in it.
     """
 
-    def __init__(self, address: IPv4Address, call_ids: CallIdSlice = ALL_CALL_IDS) -> None:
+    def __init__(
+        self, address: IPv4Address, call_ids: CallIdSlice = ALL_CALL_IDS, inherited: socket.socket | None = None
+    ) -> None:
         self.address = address
         self._senders: dict[IPv4Address, socket.socket] = {}
         self._filter = gre_filter(call_ids)
+        if inherited is not None:
+            self.socket = inherited
+            return
         self.socket = _raw_socket()
         try:
             self._configure()

@@ -8,7 +8,7 @@ The readers, one per GRE socket and one for the TUN, wait once and then drain up
 import errno
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -68,13 +68,28 @@ class UserspaceSettings:
     call_ids: CallIdSlice = ALL_CALL_IDS
 
 
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a data path has that is no call's: GRE sockets by local address, the TUN's descriptor, standing routes."""
+
+    gre: Mapping[IPv4Address, socket.socket]
+    tun: int
+    routes: tuple[IPv4Network, ...]
+
+
 class UserspaceDataPath:
     """A `DataPath` of raw sockets and a TUN. `run` opens them; calls can be opened once it has reported started.
 
-    Without a TUN, ``deliver`` takes the inner packets that arrive; it returns at once, and may raise OSError only.
+    Without a TUN, ``deliver`` takes the inner packets that arrive; it returns at once, and may raise OSError only. With
+    what it has ``inherited`` from another process it reads nothing before `go`.
     """
 
-    def __init__(self, settings: UserspaceSettings, deliver: Callable[[bytes], object] | None = None) -> None:
+    def __init__(
+        self,
+        settings: UserspaceSettings,
+        deliver: Callable[[bytes], object] | None = None,
+        inherited: Standing | None = None,
+    ) -> None:
         self.counters = DataPathCounters()
         self._settings = settings
         self._timers = Timers()
@@ -87,6 +102,22 @@ class UserspaceDataPath:
         self._gateway: GreCallPath | None = None  # the client role: where everything else goes
         self._gateway_address: IPv4Address | None = None
         self._running = trio.CancelScope()
+        self._inherited = inherited
+        self._may_read = trio.Event()
+        if inherited is None:
+            self._may_read.set()
+
+    @property
+    def standing(self) -> Standing:
+        """What another process can inherit; it must be the only one that reads. Only where there is a TUN."""
+        assert self._tun is not None
+        sockets = {address: gre_socket.socket for address, gre_socket in self._sockets.items()}
+        return Standing(sockets, self._tun.fd, self._kernel_routes.standing)
+
+    def go(self) -> None:
+        """Nobody else reads what was inherited."""
+        self._kernel_routes.settled()
+        self._may_read.set()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Open sockets and TUN, move packets until cancelled or `close`, and leave neither device nor route behind.
@@ -96,6 +127,10 @@ class UserspaceDataPath:
         """
         with self._running, ExitStack() as resources:
             self._open(resources)
+            if not self._may_read.is_set():
+                task_status.started()
+                await self._may_read.wait()
+                task_status = trio.TASK_STATUS_IGNORED
             async with trio.open_nursery() as nursery:
                 for gre_socket in self._sockets.values():
                     nursery.start_soon(self._read_gre, gre_socket.socket)
@@ -163,26 +198,30 @@ class UserspaceDataPath:
         self._running.cancel()
 
     def _open(self, resources: ExitStack) -> None:
-        settings = self._settings
+        settings, inherited = self._settings, self._inherited
         # The socket for all addresses also gets the packets of each: a second one would see everything twice.
         for address in {_ANY} if _ANY in settings.listen else settings.listen:
             if address not in self._sockets:
-                gre_socket = self._sockets[address] = GreSocket(address, settings.call_ids)
+                before = inherited.gre.get(address) if inherited is not None else None
+                gre_socket = self._sockets[address] = GreSocket(address, settings.call_ids, before)
                 resources.callback(gre_socket.close)
         resources.callback(self._sockets.clear)
         if settings.interface is not None:
-            self._open_tun(Tun(settings.interface), resources)
+            tun = Tun(settings.interface, inherited.tun if inherited is not None else None)
+            self._open_tun(tun, resources)
         resources.callback(self._close_calls)
 
     def _open_tun(self, tun: Tun, resources: ExitStack) -> None:
-        settings = self._settings
+        settings, inherited = self._settings, self._inherited
         self._tun = tun
         resources.callback(tun.close)
         tun.set_up(settings.mtu)
-        if settings.address is not None:
+        if inherited is not None:  # it has its address, and routes for calls that its pool may not have any more
+            settings = replace(settings, routes=(*dict.fromkeys((*settings.routes, *inherited.routes)),))
+        elif settings.address is not None:
             tun.add_address(settings.address)
         self._kernel_routes = _kernel_routes(settings, tun)
-        self._kernel_routes.add_standing()
+        self._kernel_routes.add_standing(inherited=inherited is not None)
         self._to_tun = partial(os.write, tun.fd)
         # ICMP messages go out by a socket: the kernel drops what comes out of the TUN with an address of its own.
         icmp = socket.socket(socket.AF_INET, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.IPPROTO_RAW)

@@ -56,14 +56,36 @@ class KernelRoutes:
         self._covered: dict[Hashable, tuple[IPv4Network, ...]] = {}  # what standing routes do for whom
         self._retired: dict[IPv4Network, set[Hashable]] = {}  # standing once, and who still needs it
 
+        self._inherited = False
+
     @property
     def _covering(self) -> tuple[IPv4Network, ...]:
         return () if self._every else self._standing
 
-    def add_standing(self) -> None:
-        """Add the standing routes. Raises OSError when the kernel refuses one."""
+    @property
+    def standing(self) -> tuple[IPv4Network, ...]:
+        """Those that do not depend on calls."""
+        return self._standing
+
+    def add_standing(self, *, inherited: bool = False) -> None:
+        """Add the standing routes. Raises OSError when the kernel refuses one.
+
+        ``inherited``: another process has made routes through this device, and those that are there already are right.
+        """
+        self._inherited = inherited
         for network in self._standing:
-            self._add_standing(network)
+            self._make(self._add_standing, network)
+
+    def settled(self) -> None:
+        """Everything that was inherited is known: what is there already is somebody else's from now on."""
+        self._inherited = False
+
+    def _make(self, add: Callable[[IPv4Network], None], network: IPv4Network) -> None:
+        try:
+            add(network)
+        except FileExistsError:
+            if not self._inherited:
+                raise
 
     def prepare_standing(self, standing: Iterable[IPv4Network]) -> Preparation:
         """Add what is new in ``standing``; what is in it no more goes after `Preparation.commit`, when nobody needs it.
@@ -119,7 +141,7 @@ class KernelRoutes:
                 if self._every and self._users[network]:
                     self._remove(network)  # to become the newest
                 if self._every or not (self._users[network] or network in self._retired):
-                    self._add(network)
+                    self._make(self._add, network)
                 self._users[network] += 1
                 has.add(network)
         for network in has.difference(wanted):

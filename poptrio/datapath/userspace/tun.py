@@ -21,6 +21,7 @@ _DEVICE = "/dev/net/tun"
 
 # linux/if_tun.h: name the device and say what kind; a TUN (IP packets) without packet information before each.
 _TUNSETIFF = 0x400454CA
+_TUNGETIFF = 0x800454D2
 _IFF_TUN = 0x0001
 _IFF_NO_PI = 0x1000
 _IFREQ = Struct("16sH22x")
@@ -45,19 +46,21 @@ class Tun:
     """A new TUN called ``name`` (``%d`` in it becomes the first free number), not up yet.
 
     Raises ConfigError when ``name`` cannot be a device's, and OSError with the remedy in its text when the kernel
-    refuses. Every method raises OSError when the kernel refuses, unless it says otherwise.
+    refuses. Every method raises OSError when the kernel refuses, unless it says otherwise. ``inherited`` is the
+    descriptor of such a TUN of another process, with the packets that wait in it, its addresses and routes.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, inherited: int | None = None) -> None:
         if not 0 < len(os.fsencode(name)) <= _NAME_LENGTH or "/" in name or any(map(str.isspace, name)):
             message = f'"{name}" cannot name a network device; use 1 to {_NAME_LENGTH} octets without slash and space'
             raise ConfigError(ConfigFault("server.interface", message))
         try:
-            self.fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+            self.fd = os.open(_DEVICE, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC) if inherited is None else inherited
         except OSError as error:
             raise _explained(name, error) from error
         try:
-            request = fcntl.ioctl(self.fd, _TUNSETIFF, _IFREQ.pack(os.fsencode(name), _IFF_TUN | _IFF_NO_PI))
+            ask = _TUNSETIFF if inherited is None else _TUNGETIFF
+            request = fcntl.ioctl(self.fd, ask, _IFREQ.pack(os.fsencode(name), _IFF_TUN | _IFF_NO_PI))
             self.name = os.fsdecode(_IFREQ.unpack(request)[0].rstrip(b"\0"))
             self._netlink = IPRoute()
             self._index: int = self._netlink.link_lookup(ifname=self.name)[0]
