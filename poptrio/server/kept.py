@@ -16,6 +16,7 @@ from poptrio.datapath.base import CallEndpoint
 from poptrio.datapath.call_path import GreCallPath
 from poptrio.datapath.path_state import PathState
 from poptrio.decisions import Accept
+from poptrio.errors import CauseOfEnd
 from poptrio.protocols.ppp import session_state
 from poptrio.protocols.ppp.session_state import SessionState
 from poptrio.protocols.pptp import control_state
@@ -82,15 +83,28 @@ class KeptConnection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptCounts:
+    """`Stats`, and what the paths of calls have counted that are over: counters of metrics go on.
+
+    ``ended`` are counted by the labels of causes; one that a new program does not know is left out.
+    """
+
+    up: int
+    failed: int
+    internal_errors: int
+    refusals: dict[str, int]
+    ended: dict[str, int]
+    left_out: dict[str, int]
+    paths: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptServer:
     """All that a server has; ``resting`` are Call IDs and the seconds for which they still rest."""
 
     connections: list[KeptConnection]
     resting: list[tuple[int, float]]
-    up: int
-    failed: int
-    refusals: dict[str, int]
-    internal_errors: int
+    counts: KeptCounts
 
 
 def obstacle(connection: Connection) -> str | None:
@@ -122,12 +136,31 @@ def keep_server(server: Server, now: float) -> tuple[KeptServer, list[trio.abc.S
     kept = KeptServer(
         connections=[_keep_connection(connection, now) for connection in connections],
         resting=server.registry.call_ids.resting(now),
-        up=server.stats.up,
-        failed=server.stats.failed,
-        refusals=dict(server.stats.refusals),
-        internal_errors=server.stats.internal_errors,
+        counts=_keep_counts(server),
     )
     return kept, [connection.stream for connection in connections]
+
+
+def _keep_counts(server: Server) -> KeptCounts:
+    stats = server.stats
+    return KeptCounts(
+        up=stats.up,
+        failed=stats.failed,
+        internal_errors=stats.internal_errors,
+        refusals=dict(stats.refusals),
+        ended={cause.label: count for cause, count in stats.ended.items()},
+        left_out=dict(stats.left_out),
+        paths=dict(server.path_totals.ended),
+    )
+
+
+def _count_on(server: Server, counts: KeptCounts) -> None:
+    stats = server.stats
+    stats.up, stats.failed, stats.internal_errors = counts.up, counts.failed, counts.internal_errors
+    stats.refusals.update(counts.refusals)
+    stats.ended.update({cause: counts.ended[cause.label] for cause in CauseOfEnd if cause.label in counts.ended})
+    stats.left_out.update(counts.left_out)
+    server.path_totals.count_on(counts.paths)
 
 
 def _keep_connection(connection: Connection, now: float) -> KeptConnection:
@@ -187,9 +220,7 @@ def restore_server(server: Server, kept: KeptServer, streams: Sequence[trio.abc.
     call_ids = server.registry.call_ids
     call_ids.rest_on(kept.resting, now)
     call_ids.occupy({call.info.call_id for connection in kept.connections for call in connection.calls})
-    server.stats.up, server.stats.failed = kept.up, kept.failed
-    server.stats.refusals.update(kept.refusals)
-    server.stats.internal_errors = kept.internal_errors
+    _count_on(server, kept.counts)
     calls: list[tuple[KeptCall, Call]] = []
     for kept_connection, stream in zip(kept.connections, streams, strict=True):
         connection = _connection_from(server, kept_connection, stream, now)

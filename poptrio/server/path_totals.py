@@ -5,7 +5,7 @@ slices, so that packets have their turn in between.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from operator import add, attrgetter
 from typing import Protocol
@@ -41,6 +41,10 @@ class PathTotals:
     def call_ended(self, counters: PathCounters) -> None:
         """A call is over, and counts no more."""
         self._ended = _added(self._ended, counters)
+
+    def count_on(self, ended: Mapping[str, int]) -> None:
+        """Another process has counted these calls that are over (`ended`)."""
+        self._ended = tuple(count + ended.get(name, 0) for name, count in zip(COUNTED, self._ended, strict=True))
 
     @property
     def ended(self) -> Counter[str]:

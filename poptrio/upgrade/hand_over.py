@@ -118,6 +118,8 @@ class Upgrade:
             raise UpgradeFailed("another upgrade is under way")
         if server.stopping:
             raise UpgradeFailed("the server is stopping")
+        if server.draining:
+            raise UpgradeFailed("the server is draining, which would be forgotten; `poptrio drain --cancel` ends it")
         if (why := server.authority.hooks.not_to_be_upgraded()) is not None:
             raise UpgradeFailed(why)
         return server, datapath

@@ -170,3 +170,20 @@ async def test_stateful_encryption_goes_on_in_its_key_stream(autojump_clock):
 def packet_to(address):
     head = bytes.fromhex("4500 0022 0000 4000 4011 0000 0a5a0001")
     return head + address.packed + bytes(14)
+
+
+async def test_counters_go_on(autojump_clock):
+    backend = Backend()
+    async with memory_server(TEN, [backend]) as memory:
+        before = await memory.dial("alice", "secret")
+        before.send_ip(bytes(100))
+        await before.hang_up()
+        await before.client.close()
+        await trio.sleep(1)
+        memory.server.stats.refuse("no Call ID is free")
+        counted = memory.server.path_totals.ended
+        assert counted["packets_in"] == 1
+        async with successor_of(memory, load([Backend()])) as server:
+            assert (server.stats.up, server.stats.refused) == (1, 1)
+            assert server.stats.ended == {CauseOfEnd.CLIENT_HUNG_UP: 1}
+            assert server.path_totals.ended == counted
