@@ -16,8 +16,7 @@ from poptrio.workers.parent import Parent
 async def refusal(server):
     upgrade = Upgrade(Path("config.toml"), command=["/bin/false"])
     with pytest.raises(UpgradeFailed) as caught:
-        async for step in upgrade.hand_over(server):
-            raise AssertionError(step)
+        await anext(upgrade.hand_over(server))
     return str(caught.value)
 
 
