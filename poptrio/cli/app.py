@@ -35,25 +35,29 @@ app = typer.Typer(
 app.command()(run.run)
 app.command()(check.check)
 app.command()(plugins.plugins)
+app.add_typer(secrets.app)
+app.command()(systemd.systemd_unit)
 app.command()(dial.dial)
 app.command()(load.load)
-app.command()(systemd.systemd_unit)
-app.command()(upgrade.upgrade)
-app.add_typer(secrets.app)
-app.command()(sessions.sessions)
-app.command("show")(sessions.show_call)
-app.command()(kick.kick)
-app.command()(stats.stats)
-app.command()(pools.pools)
-app.command()(top.top)
-app.command()(happenings.failures)
-app.command()(happenings.events)
-app.command()(control.reload)
-app.command()(control.drain)
-app.command()(shutdown.shutdown)
-app.command()(log.log)
-app.command()(log.trace)
-app.command()(capture.capture)
+
+for name, command in {
+    "sessions": sessions.sessions,
+    "show": sessions.show_call,
+    "top": top.top,
+    "failures": happenings.failures,
+    "events": happenings.events,
+    "stats": stats.stats,
+    "pools": pools.pools,
+    "kick": kick.kick,
+    "log": log.log,
+    "trace": log.trace,
+    "capture": capture.capture,
+    "reload": control.reload,
+    "drain": control.drain,
+    "upgrade": upgrade.upgrade,
+    "shutdown": shutdown.shutdown,
+}.items():
+    app.command(name, rich_help_panel="Commands for a running server")(command)
 
 
 def _print_version(wanted: bool) -> None:
