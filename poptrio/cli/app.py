@@ -1,5 +1,6 @@
 """The command ``poptrio`` itself: puts the commands together."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -40,7 +41,7 @@ app.command()(systemd.systemd_unit)
 app.command()(dial.dial)
 app.command()(load.load)
 
-for name, command in {
+_FOR_A_RUNNING_SERVER: dict[str, Callable[..., None]] = {
     "sessions": sessions.sessions,
     "show": sessions.show_call,
     "top": top.top,
@@ -56,7 +57,8 @@ for name, command in {
     "drain": control.drain,
     "upgrade": upgrade.upgrade,
     "shutdown": shutdown.shutdown,
-}.items():
+}
+for name, command in _FOR_A_RUNNING_SERVER.items():
     app.command(name, rich_help_panel="Commands for a running server")(command)
 
 
