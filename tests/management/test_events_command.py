@@ -103,7 +103,7 @@ async def test_ctrl_c_ends_it_cleanly(api):
     async with api() as server:
         process = await _started(server)
         process.send_signal(signal.SIGINT)
-        output, errors = await trio.to_thread.run_sync(process.communicate)
+        output, errors = await trio.to_thread.run_sync(partial(process.communicate, timeout=20))
         assert (process.returncode, output, errors) == (0, "", "")
 
 
@@ -112,14 +112,23 @@ async def test_a_closed_pipe_ends_it_cleanly(api):
         process = await _started(server)
         process.stdout.close()
         await server.memory.dial()
-        await trio.to_thread.run_sync(process.wait)
+        await trio.to_thread.run_sync(partial(process.wait, timeout=20))
         assert (process.returncode, process.stderr.read()) == (0, "")
         process.stderr.close()
 
 
 async def _started(server):
     command = [sys.executable, "-m", "poptrio", "events", "--socket", str(server.socket)]
-    start = partial(subprocess.Popen, command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    start = partial(
+        subprocess.Popen,
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=partial(
+            signal.signal, signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where the tests run in the background
+    )
     process = await trio.to_thread.run_sync(start)
     await _until(lambda: server.memory.authority.journal.heard)
     return process
