@@ -20,6 +20,7 @@ AREAS = {
     "plugins": "plugins that fail, are slow or unavailable, and attempts that wait",
     "datapath": "sockets, TUN and routes, and errors while packets are moved",
     "workers": "worker processes",
+    "upgrade": "hand-over to a new program",
 }
 """The areas of poptrio itself, and what each logs."""
 
