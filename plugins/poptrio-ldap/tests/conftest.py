@@ -70,6 +70,8 @@ class Slapd:
     def freeze(self) -> None:
         """Connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # a thread on another core may still be answering
 
     def thaw(self) -> None:
         self._signal(signal.SIGCONT)
