@@ -4,11 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help run test test-lowest demo bench interop bench-kernel lint types docs format clean
+.PHONY: help run test test-slow test-lowest demo bench interop bench-kernel lint types docs format clean
 
 help:
 	@echo "make run      run the server with config.toml (root); the first time with a new user and password"
 	@echo "make test     run the tests; with root, those with real tunnels too"
+	@echo "make test-slow  run those with whole processes, upgrades under traffic and a browser (root, chromium)"
 	@echo "make test-lowest  run them with the oldest dependencies that are allowed"
 	@echo "make demo     show a tunnel between two network namespaces (root)"
 	@echo "make interop  dial in with Debian's pptp-linux and pppd on a User Mode Linux kernel (root)"
@@ -49,14 +50,17 @@ run: $(STAMP) chap-secrets
 PYTEST_CORES := -n auto --maxprocesses 8 --dist loadfile
 
 test: $(STAMP)
-	@$(BIN)/pytest $(PYTEST_CORES)
+	@$(BIN)/pytest $(PYTEST_CORES) -m 'not slow'
+
+test-slow: $(STAMP)
+	@$(BIN)/pytest $(PYTEST_CORES) -m slow
 
 # The same tests with the oldest dependencies that pyproject.toml allows; those that need root are left to `test`.
 test-lowest: $(STAMP)
 	@$(BIN)/python tests/lowest_versions.py > $(VENV)/lowest.txt
 	@$(BIN)/python -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)/lowest.txt --editable '.[test]' $(PLUGINS:%=--editable %)
-	@$(VENV)-lowest/bin/pytest $(PYTEST_CORES) -m 'not root'
+	@$(VENV)-lowest/bin/pytest $(PYTEST_CORES) -m 'not root and not slow'
 
 demo: $(STAMP)
 	@$(BIN)/python demo/tunnel.py

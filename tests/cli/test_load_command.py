@@ -164,6 +164,7 @@ def server_in(namespace: Namespace, folder: Path) -> Iterator[subprocess.Popen[s
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_fifty_calls_over_a_real_network(tmp_path: Path):
     with Namespace("load-s") as server, Namespace("load-c") as client:
         join(server, "192.0.2.1", client, "192.0.2.2")

@@ -73,6 +73,7 @@ def blocks(number):
 
 
 @pytest.mark.root
+@pytest.mark.slow
 def test_the_tutorial_works_as_it_is_written(tmp_path):
     reader = Reader(tmp_path)
     (tmp_path / "config.toml").write_text((ROOT / "config.toml").read_text().replace("/run/", ""))

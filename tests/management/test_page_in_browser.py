@@ -29,7 +29,7 @@ WHY_NOT = next(
     ),
     "",
 )
-pytestmark = [pytest.mark.browser, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
 
 QUICK_TO_FAIL = "[ppp]\nrestart_interval = 0.1\nmax_configure = 2\n"
 TOKEN = "a token of the tests, long enough"
@@ -380,6 +380,7 @@ async def test_it_asks_for_the_token_where_one_is_needed(driver, api, tls):
             "",
             shown.origin + "/",
         ]
+        await heard(server)
         call = await server.memory.dial()
         await shown.until("document.querySelector('#events .call-up')")
         await shown.until("document.querySelector('#calls-body .danger')")

@@ -15,6 +15,7 @@ from poptrio.testing.namespaces import Namespace, join
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces, raw sockets and /dev/net/tun"),
 ]
 

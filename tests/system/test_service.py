@@ -26,7 +26,7 @@ from poptrio.management.client import Client
 from poptrio.runtime.privileges import Account
 from poptrio.testing.namespaces import Namespace, join
 
-pytestmark = pytest.mark.root
+pytestmark = [pytest.mark.root, pytest.mark.slow]
 
 PATIENCE = 30.0
 PYTHON = [sys.executable]

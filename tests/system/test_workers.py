@@ -34,6 +34,7 @@ from poptrio.workers.processes import serve_with_workers
 
 pytestmark = [
     pytest.mark.root,
+    pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root for namespaces, raw sockets and /dev/net/tun"),
 ]
 
