@@ -159,6 +159,14 @@ async def test_logins_of_a_server_that_was_killed_are_ended_at_the_next_start(wt
         assert abs(logout.seconds - time.time()) < 60
 
 
+async def test_a_call_that_was_over_before_its_login_was_written_is_there(wtmp):
+    async with running(wtmp.parent, wtmp="wtmp") as account:
+        await account(replace(DOWN, seconds=2.0))
+    login, logout = records(wtmp)
+    assert (login.kind, login.user, logout.kind) == (Kind.USER_PROCESS, "alice", Kind.DEAD_PROCESS)
+    assert logout.seconds - login.seconds == 2.0
+
+
 async def test_logins_of_a_killed_server_that_had_our_number_are_ended(tmp_path):
     """As in a container, where every server is process 1."""
     (tmp_path / "utmp").write_bytes(replace(LOGIN, pid=os.getpid()).pack(LAYOUT))
