@@ -1,5 +1,9 @@
 """What differs between two configurations, and that every key says when a change of it counts."""
 
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from poptrio.api import ConfigError, read_config
 from poptrio.config import Config
 from poptrio.config.changes import diff, kept
 from poptrio.config.effects import EFFECTS, Effect
@@ -39,6 +43,60 @@ def test_secrets_are_hidden_wherever_they_are():
     assert "sesame" not in str(changes)
     assert "other" not in str(changes)
     assert '[{"address": "10.0.0.1", "secret": "(hidden)"}]' in str(changes)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'passwords = {{alice = "{}"}}',
+        'passwords = [{{alice = ["{}"]}}]',
+        '[plugins.radius.secrets]\n"10.0.0.1" = "{}"',
+        'sharedsecret = "{}"',
+        'bindpw = "{}"',
+        'apikey = "{}"',
+        'authPassword = "{}"',
+        'url = "ldaps://cn=admin:{}@10.0.0.1/"',
+        'urls = [["ldaps://:{}@10.0.0.1/"]]',
+    ],
+)
+def test_a_secret_is_known_by_any_name_that_leads_to_it_and_in_an_address(text):
+    changes = diff(_with_plugin(f"[plugins.radius]\n{text.format('sesame')}"), _with_plugin("[plugins.radius]\n"))
+    assert "(hidden)" in str(changes)
+    assert "sesame" not in str(changes)
+
+
+def test_what_is_no_secret_is_shown():
+    text = '[plugins.radius]\nmonkey = "a"\npassenger = "b"\nurl = "ldap://10.0.0.1:389/a@b"'
+    changes = diff(_with_plugin(text), _with_plugin(""))
+    assert {change.old for change in changes if change.key_path[0] == "plugins"} == {
+        '"a"', '"b"', '"ldap://10.0.0.1:389/a@b"'}  # fmt: skip
+
+
+class _Server(BaseModel):
+    address: str
+    secret: str
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    servers: list[_Server]
+    password: str = ""
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        {"servers": [{"secret": "sesame"}]},
+        {"servers": {"secret": "sesame"}},
+        {"secret": "sesame"},
+        {"servers": [], "password": ["sesame"]},
+    ],
+)
+def test_a_fault_of_a_plugins_table_shows_no_secret_that_stands_there(table):
+    with pytest.raises(ConfigError) as refused:
+        read_config(_Settings, table, "plugins.radius")
+    assert "sesame" not in str(refused.value.faults)
 
 
 def _with_plugin(text):

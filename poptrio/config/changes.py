@@ -1,7 +1,6 @@
 """What differs between two configurations, and what becomes of it in a server that runs."""
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +11,11 @@ from poptrio.config import cross_checks
 from poptrio.config.config import Config
 from poptrio.config.effects import PLUGIN_LISTS, Effect, effect_of
 from poptrio.config.faults import KeyPath
+from poptrio.config.hiding import without_secrets
 
-HIDDEN = "(hidden)"
 NOTHING = "(none)"
 LONGEST_VALUE = 300
 """Characters of a value that are shown."""
-
-_SECRET_WORDS = frozenset(
-    {
-        *("credential", "credentials", "key", "keys", "pass", "passphrase", "passwd", "password", "passwords"),
-        *("pin", "psk", "secret", "secrets", "token"),
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +80,7 @@ def shown(value: object, key_path: KeyPath = ()) -> str:
     """A value as it stands in TOML, nearly; no secret is in it."""
     if value is _ABSENT:
         return NOTHING
-    text = json.dumps(_without_secrets(value, key_path[-1] if key_path else ""), default=str, ensure_ascii=False)
+    text = json.dumps(without_secrets(value, key_path), default=str, ensure_ascii=False)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
@@ -129,13 +121,3 @@ def _leaves(value: object, key_path: KeyPath = ()) -> Iterator[tuple[KeyPath, ob
             yield from _leaves(inner, (*key_path, name))
     else:
         yield key_path, value
-
-
-def _without_secrets(value: object, name: str) -> object:
-    if _SECRET_WORDS & set(re.split(r"[_\W]+", name.casefold())):
-        return HIDDEN
-    if isinstance(value, Mapping):
-        return {str(key): _without_secrets(inner, str(key)) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_secrets(inner, "") for inner in value]
-    return value

@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from poptrio.config.hiding import without_secrets
 from poptrio.errors import ConfigFault
 
 KeyPath = tuple[str, ...]
@@ -37,7 +38,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[Fault]:
         if detail["type"] == "extra_forbidden":
             sentence = _unknown(key_path, model)
         else:
-            sentence = _sentence(detail["type"], detail["input"], detail.get("ctx", {}), detail["msg"])
+            # What is missing is no secret, and what it is missing in has the names that matter.
+            names = () if detail["type"] == "missing" else key_path
+            value = without_secrets(detail["input"], names)
+            sentence = _sentence(detail["type"], value, detail.get("ctx", {}), detail["msg"])
         faults.append(Fault(key_path, sentence))
     return faults
 

@@ -5,6 +5,7 @@ import grp
 import os
 import socket
 import ssl
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -93,12 +94,10 @@ def _unix(path: Path, group: str) -> Iterator[socket.socket]:
                 os.umask(mask)
         except OSError as error:
             raise fault(f"cannot be made: {_reason(error, path)}") from error
-        inode = path.stat().st_ino
+        inode = path.lstat().st_ino
         try:
             try:
-                if group:
-                    os.chown(path, -1, grp.getgrnam(group).gr_gid)
-                path.chmod(SOCKET_MODE)
+                _let_in(path, grp.getgrnam(group).gr_gid if group else None)
             except KeyError:
                 raise ConfigError(ConfigFault("management.group", f"there is no group {group}")) from None
             except OSError as error:
@@ -114,8 +113,24 @@ def _unix(path: Path, group: str) -> Iterator[socket.socket]:
 def _remove_if(path: Path, inode: int, ours: Callable[[], bool]) -> None:
     """Remove the socket's file, unless somebody has put another one there."""
     with suppress(PermissionError):  # of who has become another user: the next start removes it
-        if ours() and path.exists() and path.stat().st_ino == inode:
+        if ours() and os.path.lexists(path) and path.lstat().st_ino == inode:
             path.unlink(missing_ok=True)
+
+
+def _let_in(path: Path, group: int | None) -> None:
+    """Give the socket at ``path`` its group and mode, and nothing else: what somebody who may write in its folder has
+    put there instead, a link to a file of root's, keeps its own. Raises OSError.
+    """
+    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+            raise OSError(errno.ENOTSOCK, "somebody else has put something in its place")
+        itself = f"/proc/self/fd/{descriptor}"  # fchown(2) and fchmod(2) take no such descriptor
+        if group is not None:
+            os.chown(itself, -1, group)
+        os.chmod(itself, SOCKET_MODE)
+    finally:
+        os.close(descriptor)
 
 
 def _reason(error: OSError, path: Path) -> str:
@@ -134,7 +149,7 @@ def _is_answered(path: Path) -> bool:
         with socket.socket(socket.AF_UNIX) as other:
             other.settimeout(1.0)
             other.connect(str(path))
-    except TimeoutError:
+    except (TimeoutError, BlockingIOError):  # BlockingIOError: so many wait that there is no room for us
         return True
     except OSError:
         return False

@@ -68,8 +68,9 @@ class Journal:
             self._lost += 1
             return
         except OSError:  # it is restarted or stopped, or this is too much for a datagram
-            sys.stderr.write(text)
-            sys.stderr.flush()
+            with suppress(OSError, ValueError):  # whoever logs goes on, also where that takes nothing either
+                sys.stderr.write(text)
+                sys.stderr.flush()
             return
         if self._lost:
             lost, self._lost = self._lost, 0

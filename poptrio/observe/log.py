@@ -42,12 +42,35 @@ class _Sink:
         self.debug = self.info = self.warning = self.error = self.critical = write
 
 
+class _StandardError:
+    """Standard error as it is now. Whoever logs goes on where it takes nothing: its disk is full, its reader is gone.
+
+    How many records it did not take is said when it takes one again.
+    """
+
+    def __init__(self) -> None:
+        self._file = sys.stderr
+        self._lost = 0
+
+    def write(self, line: str) -> None:
+        """Write ``line`` and its end."""
+        try:
+            if self._lost:
+                self._file.write(f"{self._lost} records of the log lost: standard error did not take them\n")
+            self._file.write(line + "\n")
+            self._file.flush()
+        except (OSError, ValueError):  # ValueError: it was closed
+            self._lost += 1
+        else:
+            self._lost = 0
+
+
 class _Sinks:
     """The sinks of all areas, and the levels that they obey."""
 
     def __init__(self) -> None:
         self.levels = Levels()
-        self._write: Callable[[str], None] = structlog.PrintLogger(sys.stderr).msg
+        self._write: Callable[[str], None] = _StandardError().write
         self._by_area: dict[str, _Sink] = {}
         self._by_logger: dict[str, _Sink] = {}
 
@@ -111,7 +134,7 @@ def configure(
         write: Callable[[str], None] = journald.Journal(journald.SOCKET).write
         renderer = _journal_renderer()
     else:
-        write = structlog.PrintLogger(sys.stderr).msg
+        write = _StandardError().write
         renderer = _renderer(format, colors=sys.stderr.isatty())
         if journald.is_our_stderr():
             renderer = _with_priority(renderer)

@@ -22,6 +22,9 @@ LONGEST_OUTPUT = 4096
 TERMINATE_WAIT = 1.0
 """Seconds between SIGTERM and SIGKILL for a script whose time is over."""
 
+OVERFLOW_WAIT = 0.01
+"""Seconds between two reads of what is thrown away."""
+
 DRAIN_WAIT = 0.1
 """Seconds for output that a child of a script may hold open after its end."""
 
@@ -124,7 +127,8 @@ class ScriptRunner:
                     await _terminate(process)
                 nursery.cancel_scope.deadline = trio.current_time() + DRAIN_WAIT
         finally:
-            await _kill(process)
+            if not timely:
+                await _kill(process)
         text = output.decode("utf-8", "backslashreplace").strip()
         seconds = round(trio.current_time() - begun, 3)
         if timely and process.returncode == 0:
@@ -139,27 +143,38 @@ async def _read(process: trio.Process, output: bytearray) -> None:
     async with process.stdout:
         async for octets in process.stdout:
             output += octets[: max(LONGEST_OUTPUT - len(output), 0)]
+            if len(output) >= LONGEST_OUTPUT:  # who writes without end must not keep the event loop busy
+                await trio.sleep(OVERFLOW_WAIT)
 
 
 async def _terminate(process: trio.Process) -> None:
+    """Ask the script and its children to end; `_kill` ends those that do not.
+
+    In between nobody takes note of the script's end (no ``wait``, no ``returncode``): as long as it is unnoticed, its
+    number belongs to its group and nobody else.
+    """
     _signal_group(process, signal.SIGTERM)
-    with trio.move_on_after(TERMINATE_WAIT):
-        await process.wait()
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except OSError:
+        return  # no descriptor left: it is not waited for
+    try:
+        with trio.move_on_after(TERMINATE_WAIT):
+            await trio.lowlevel.wait_readable(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _kill(process: trio.Process) -> None:
-    """End what is left of it; nothing is waited for that SIGKILL has not ended."""
-    if process.returncode is None:
-        _signal_group(process, signal.SIGKILL)
-        with trio.CancelScope(shield=True):
-            await process.wait()
+    """End the script, whose end nobody has noticed yet, and its children."""
+    _signal_group(process, signal.SIGKILL)
+    with trio.CancelScope(shield=True):
+        await process.wait()
 
 
 def _signal_group(process: trio.Process, number: signal.Signals) -> None:
-    """To the script and its children; its number is its own as long as nobody has waited for it."""
-    if process.returncode is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, number)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, number)
 
 
 def _how(status: int | None) -> str:

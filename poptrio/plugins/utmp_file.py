@@ -56,7 +56,7 @@ class LoginRecord:
         """The octets of the record."""
         whole, microseconds = divmod(round(self.seconds * 1_000_000), 1_000_000)
         address = self.address.packed if self.address is not None else b""
-        texts = (text.encode("utf-8", "replace") for text in (self.line, self.id, self.user, self.host))
+        texts = (_plain(text).encode("utf-8", "replace") for text in (self.line, self.id, self.user, self.host))
         return layout.pack(self.kind, self.pid, *texts, 0, 0, 0, whole, microseconds, address)
 
     @classmethod
@@ -66,6 +66,11 @@ class LoginRecord:
         line, id, user, host = (text.partition(b"\0")[0].decode("utf-8", "replace") for text in texts)
         ipv4 = IPv4Address(address[:4]) if any(address[:4]) else None
         return cls(kind, pid, line, id, user, host, whole + microseconds / 1_000_000, ipv4)
+
+
+def _plain(text: str) -> str:
+    """``text`` with question marks for what means something to a terminal: who(1) writes names there as they are."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def layout_of(machine: str = "") -> Struct:
@@ -109,12 +114,13 @@ def update(path: Path, record: LoginRecord, layout: Struct) -> None:
 def log_out_the_dead(path: Path, prefix: str, layout: Struct) -> list[LoginRecord]:
     """End the logins of a utmp file whose line begins with ``prefix`` and whose process is gone; returns their ends.
 
-    Raises OSError.
+    Those of this process count as such: to be called before it has any. In a container, a server has the number of the
+    one before it. Raises OSError.
     """
     now, ends = time.time(), []
     with _locked(path) as descriptor:
         for place, record in list(_records(descriptor, layout)):
-            if record.kind == Kind.USER_PROCESS and record.line.startswith(prefix) and not _lives(record.pid):
+            if record.kind == Kind.USER_PROCESS and record.line.startswith(prefix) and _is_gone(record.pid):
                 ends.append(record.logged_out(now))
                 _write(descriptor, ends[-1].pack(layout), place)
     return ends
@@ -151,11 +157,13 @@ def _write(descriptor: int, octets: bytes, place: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def _lives(pid: int) -> bool:
+def _is_gone(pid: int) -> bool:
+    if pid <= 0 or pid == os.getpid():
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
-        return False
+        return True
     except OSError:
         pass  # somebody else's
-    return pid > 0
+    return False

@@ -83,10 +83,12 @@ class Wtmp:
 
     def _log_out(self, record: AccountingRecord) -> None:
         login = self._logged_in.pop(record.call.session_id, None)
-        if login is None and self._continued and record.seconds > time.monotonic() - self._begun:
-            login = _login(record)  # another process, which has handed over to us, has written it
-        if login is not None:  # else the call has ended before its login was written
-            self._write(login.logged_out(record.timestamp.timestamp()))
+        if login is None:
+            login = _login(record, record.seconds)
+            handed_over = self._continued and record.seconds > time.monotonic() - self._begun
+            if not handed_over:  # else another process, which has handed over to us, has written the login
+                self._write(login)  # the call was over before it was written: it is in the records all the same
+        self._write(login.logged_out(record.timestamp.timestamp()))
 
     def _write(self, record: LoginRecord) -> None:
         assert self._layout is not None, "asked before the lifespan was entered"
@@ -124,8 +126,8 @@ class Wtmp:
                 yield ConfigFault(f"{PLACE}.{key}", f"{path} cannot be written by this user; {remedy}")
 
 
-def _login(record: AccountingRecord) -> LoginRecord:
-    """What is written at the login of a call."""
+def _login(record: AccountingRecord, ago: float = 0.0) -> LoginRecord:
+    """The login of a call, so many seconds before ``record``."""
     call = record.call
     return LoginRecord(
         Kind.USER_PROCESS,
@@ -134,6 +136,6 @@ def _login(record: AccountingRecord) -> LoginRecord:
         f"{call.call_id:04x}",
         record.accept.user,
         str(call.peer),
-        record.timestamp.timestamp(),
+        record.timestamp.timestamp() - ago,
         call.peer,
     )

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, TypeVar, get_args
 
 import structlog
 
-from poptrio.measurements import Health, Measurement, Metric, PoolState
+from poptrio.measurements import Health, Histogram, Measurement, Metric, MetricKind, PoolState
 from poptrio.server.plugin_tallies import PluginTally
 from poptrio.server.plugins import Plugin, pass_on
 
@@ -14,6 +15,9 @@ MEASUREMENTS, HEALTH, POOLS = "poptrio_measurements", "poptrio_health", "poptrio
 
 MOST_MEASUREMENTS = 2000
 """Of one plugin: more, and one of its labels has no small set of values."""
+
+MOST_POOLS = 2000
+"""Of one plugin."""
 
 _UNKNOWN: Health | None = Health(
     ok=False, sentence="it cannot say how it is: its health hook failed", remedy="see the log"
@@ -94,24 +98,60 @@ def _measurements(told: Iterable[Measurement] | None) -> list[Measurement]:
         seen[key] = measurement
         if len(seen) > MOST_MEASUREMENTS:
             raise ValueError(f"more than {MOST_MEASUREMENTS} measurements: a label has too many values")
-        if metric.kind != "histogram":
-            float(measurement.value)  # type: ignore[arg-type]  # which is what is tried
-        if not all(isinstance(label, str) for label in measurement.labels):
-            raise TypeError(f"the labels of {metric.name} are not all texts: {measurement.labels}")
+        _check_value(measurement)
     return list(seen.values())
 
 
+def _check_value(measurement: Measurement) -> None:
+    """Raises TypeError or ValueError, or whatever a wrong value raises when it is used as a right one."""
+    metric, value = measurement.metric, measurement.value
+    if metric.kind not in get_args(MetricKind):
+        raise ValueError(f"{metric.name} is a {metric.kind!r}, which is no kind of metric")
+    _check_texts(metric.help, *measurement.labels)
+    if isinstance(value, Histogram):
+        value.cumulative()
+        float(value.sum)
+    else:
+        float(value)
+
+
+def _check_texts(*values: object) -> None:
+    """Raises TypeError or ValueError for what cannot be sent as text."""
+    for value in values:
+        if not isinstance(value, str):
+            raise TypeError(f"a {type(value).__name__} is no text")
+        value.encode()
+
+
 def _health(told: Health | None) -> Health | None:
-    if not isinstance(told, Health | None):
+    """Raises TypeError or ValueError for what cannot be shown."""
+    if told is None:
+        return None
+    if not isinstance(told, Health):
         raise TypeError(f"a {type(told).__name__} is no Health")
+    if not isinstance(told.ok, bool):
+        raise TypeError(f"ok is a {type(told.ok).__name__}")
+    _check_texts(told.sentence, told.remedy)
+    for name, value in told.details.items():
+        _check_texts(name)
+        if isinstance(value, str):
+            _check_texts(value)
+        elif not isinstance(value, int | float | None):
+            raise TypeError(f"the detail {name} is a {type(value).__name__}")
     return told
 
 
 def _pools(told: Iterable[PoolState] | None) -> list[PoolState]:
-    pools = list(told or ())
+    """Raises TypeError or ValueError for what cannot be shown."""
+    pools = list(islice(told or (), MOST_POOLS + 1))
+    if len(pools) > MOST_POOLS:
+        raise ValueError(f"more than {MOST_POOLS} pools")
     for pool in pools:
         if not isinstance(pool, PoolState):
             raise TypeError(f"a {type(pool).__name__} is no PoolState")
+        _check_texts(pool.name)
+        if not (isinstance(pool.size, int) and isinstance(pool.held, int)):
+            raise TypeError(f"size or held of the pool {pool.name} is no whole number")
     if len({pool.name for pool in pools}) < len(pools):
         raise ValueError("two pools have the same name")
     return pools

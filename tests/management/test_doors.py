@@ -1,8 +1,11 @@
 """Who is let in at which door: the Unix socket for this machine, TCP with TLS and the token, and no foreign page."""
 
+import errno
+import socket
 import ssl
+import stat
 import subprocess
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import httpx
 import pytest
@@ -13,7 +16,7 @@ from trio.testing import MockClock
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.management.connection import HANDSHAKE_TIMEOUT
-from poptrio.management.doors import open_doors
+from poptrio.management.doors import BACKLOG, open_doors
 
 TOKEN = "a token of the tests, long enough"
 PAGE = "http://localhost:8080"
@@ -221,3 +224,37 @@ def lock(key):
     command = ["openssl", "ec", "-in", key, "-out", key.with_suffix(".locked"), "-aes128", "-passout", "pass:secret"]
     subprocess.run(command, check=True, capture_output=True)
     key.with_suffix(".locked").rename(key)
+
+
+def test_a_server_with_whom_nobody_more_can_connect_is_another_server_all_the_same(tmp_path):
+    config = _on(tmp_path)
+    with open_doors(config), ExitStack() as stack:
+        for _ in range(BACKLOG + 2):  # one more than there is room for
+            waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+            waiting.setblocking(False)
+            full = waiting.connect_ex(str(tmp_path / "poptrio.sock"))
+        assert full == errno.EAGAIN
+        with pytest.raises(ConfigError, match="another server listens on it"), open_doors(config):
+            pass
+        assert (tmp_path / "poptrio.sock").is_socket()
+
+
+def test_mode_and_group_are_given_to_the_socket_and_not_to_what_took_its_place(tmp_path, monkeypatch):
+    secret = tmp_path / "shadow"
+    secret.touch(mode=0o600)
+    path = tmp_path / "poptrio.sock"
+
+    class Replaced(socket.socket):
+        def bind(self, address):
+            super().bind(address)
+            path.unlink()
+            path.symlink_to(secret)
+
+    monkeypatch.setattr(socket, "socket", Replaced)
+    with pytest.raises(ConfigError, match="its group cannot be set"), open_doors(_on(tmp_path)):
+        pass
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+def _on(folder):
+    return Config.parse('[management]\nsocket = "poptrio.sock"\n', folder=folder)

@@ -1,5 +1,6 @@
 """What /metrics says of a server, through its socket: parsed as Prometheus does, before and after calls."""
 
+import itertools
 import math
 from ipaddress import IPv4Address
 
@@ -170,6 +171,12 @@ async def test_what_a_plugin_measures_is_told_under_its_name(api):
     assert math.isclose(samples.of("my_plugin_seconds_sum"), 5.1)
 
 
+def _broken_histogram():
+    histogram = Histogram((0.1, 1.0))
+    histogram.counts = [1]
+    return histogram
+
+
 @pytest.mark.parametrize(
     "told",
     [
@@ -180,8 +187,15 @@ async def test_what_a_plugin_measures_is_told_under_its_name(api):
         [QUESTIONS.at(1, str(number)) for number in range(2001)],
         [QUESTIONS.at(1, 5)],
         [QUESTIONS.at("many", "a")],
+        [QUESTIONS.at(1, "\ud800")],
+        [Metric("answers", "rate", "?").at(1)],
+        [Metric("answers", "gauge", None).at(1)],
+        [SECONDS.at(_broken_histogram())],
     ],
-    ids=["raises", "type", "twice", "two metrics", "too many", "label", "value"],
+    ids=[
+        *("raises", "type", "twice", "two metrics", "too many", "label", "value", "no UTF-8", "kind", "help"),
+        "histogram",
+    ],
 )
 async def test_a_plugin_that_cannot_tell_costs_its_own_metrics_only(api, told):
     plugin, other = Telling(), Telling()
@@ -218,6 +232,45 @@ async def test_plugins_and_their_health(api):
         assert rows["one-user"]["last_success"]
         assert not rows["tells"]["health"]["ok"]
         assert (await scrape(server)).of("plugin_healthy", plugin="tells") == 0
+
+
+@pytest.mark.parametrize(
+    "health",
+    [
+        Health(ok="yes", sentence="fine"),
+        Health(ok=True, sentence=None),
+        Health(ok=True, sentence="\ud800"),
+        Health(ok=True, sentence="fine", details={"a": object()}),
+        Health(ok=True, sentence="fine", details=5),
+    ],
+)
+async def test_health_that_is_none_costs_nobody_else_a_report(api, health):
+    plugin = Telling()
+    plugin.health = health
+    async with api(plugins={"bad": plugin}) as server:
+        rows = {row["name"]: row["health"]["ok"] for row in (await server.get("/v1/plugins"))["plugins"]}
+        samples = await scrape(server)
+    assert rows == {"bad": False, "one-user": True, "ip-pool": True}
+    assert samples.of("plugin_report_failures_total", plugin="bad", hook="health") >= 1
+
+
+@pytest.mark.parametrize(
+    "pools",
+    [
+        [PoolState(name="a", size=None, held=0)],
+        [PoolState(name="a", size=1, held="none")],
+        [PoolState(name=5, size=1, held=0)],
+        [PoolState(name="\ud800", size=1, held=0)],
+        (PoolState(name=str(number), size=1, held=0) for number in itertools.count()),
+    ],
+    ids=["size", "held", "name", "no UTF-8", "too many"],
+)
+async def test_pools_that_are_none_cost_nobody_else_a_report(api, pools):
+    plugin = Telling()
+    plugin.pools = pools
+    async with api(plugins={"bad": plugin}) as server:
+        (pool,) = (await server.get("/v1/pools"))["pools"]
+    assert pool["plugin"] == "ip-pool"
 
 
 class Silent:

@@ -1,5 +1,7 @@
 """Logs: nothing that a peer chose can forge a line or a field, and no secret is written."""
 
+import errno
+import io
 import json
 import logging
 import os
@@ -50,6 +52,30 @@ def test_less_urgent_levels_are_left_out(capsys: pytest.CaptureFixture[str]):
     log.configure("warning", "console")
     structlog.get_logger().info("call ended")
     assert capsys.readouterr().err == ""
+
+
+class _FullDisk(io.StringIO):
+    full = True
+
+    def flush(self):
+        if self.full:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_whoever_logs_goes_on_when_the_disk_is_full(monkeypatch: pytest.MonkeyPatch):
+    disk = _FullDisk()
+    monkeypatch.setattr(sys, "stderr", disk)
+    log.configure("info", "console")
+    for _ in range(3):
+        structlog.get_logger().info("call ended")
+    disk.full = False
+    disk.truncate(0)
+    structlog.get_logger().info("call up")
+    structlog.get_logger().info("call ended")
+    lost, up, ended = disk.getvalue().lstrip("\0").splitlines()
+    assert lost == "3 records of the log lost: standard error did not take them"
+    assert "call up" in up
+    assert "call ended" in ended
 
 
 @pytest.mark.parametrize(

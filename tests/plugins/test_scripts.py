@@ -279,6 +279,16 @@ async def test_a_script_that_takes_too_long_is_killed_with_its_children(script, 
     await until(lambda: all(map(is_gone, pids.read_text().split())))
 
 
+async def test_a_child_that_does_not_want_to_end_is_killed_when_its_script_has_ended(script, tmp_path):
+    pid = tmp_path / "pid"
+    child = f"trap '' TERM; echo $$ > {pid}; exec 2>&1 > /dev/null; while :; do sleep 0.05; done"
+    obedient = f'#!/bin/sh\nsh -c "{child.replace("$$", chr(92) + "$$")}" &\nwait\n'
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_one, script(obedient), 1.0)
+        await until(lambda: pid.exists() and pid.read_text())
+    await until(lambda: is_gone(pid.read_text().strip()))
+
+
 async def test_a_child_that_goes_on_in_the_background_is_not_waited_for(script, tmp_path):
     pid = tmp_path / "pid"
     entry = await run_one(script(f"#!/bin/sh\nsleep 600 &\necho $! > {pid}\n"))

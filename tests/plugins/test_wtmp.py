@@ -148,7 +148,7 @@ async def test_logins_of_a_server_that_was_killed_are_ended_at_the_next_start(wt
     await ended.wait()
     for record in (
         replace(LOGIN, pid=ended.pid),
-        replace(LOGIN, pid=os.getpid(), line="pptp5", id="0005", user="lives"),
+        replace(LOGIN, pid=os.getppid(), line="pptp5", id="0005", user="lives"),
         replace(LOGIN, pid=ended.pid, line="tty1", id="tty1", user="no call"),
     ):
         update(utmp, record, LAYOUT)
@@ -157,6 +157,27 @@ async def test_logins_of_a_server_that_was_killed_are_ended_at_the_next_start(wt
         (logout,) = records(wtmp)
         assert (logout.kind, logout.line) == (Kind.DEAD_PROCESS, "pptp48879")
         assert abs(logout.seconds - time.time()) < 60
+
+
+async def test_a_call_that_was_over_before_its_login_was_written_is_there(wtmp):
+    async with running(wtmp.parent, wtmp="wtmp") as account:
+        await account(replace(DOWN, seconds=2.0))
+    login, logout = records(wtmp)
+    assert (login.kind, login.user, logout.kind) == (Kind.USER_PROCESS, "alice", Kind.DEAD_PROCESS)
+    assert logout.seconds - login.seconds == 2.0
+
+
+async def test_logins_of_a_killed_server_that_had_our_number_are_ended(tmp_path):
+    """As in a container, where every server is process 1."""
+    (tmp_path / "utmp").write_bytes(replace(LOGIN, pid=os.getpid()).pack(LAYOUT))
+    async with running(tmp_path, wtmp="", utmp="utmp"):
+        (record,) = records(tmp_path / "utmp")
+    assert record.kind == Kind.DEAD_PROCESS
+
+
+@pytest.mark.parametrize(("name", "written"), [("a\n\x1b[2Jb", "a??[2Jb"), ("root\0x", "root?x"), ("\udcff", "?")])
+def test_a_name_means_nothing_to_a_terminal(name, written):
+    assert LoginRecord.unpack(replace(LOGIN, user=name).pack(LAYOUT), LAYOUT).user == written
 
 
 def test_what_was_left_half_written_is_cut_off(wtmp):

@@ -1,7 +1,9 @@
 """PPP frames without the passwords that stand in them in clear, for captures: same length, asterisks instead.
 
-Those are PAP's (RFC 1334 §2.2.1), one-time passwords and those of Generic Token Card in EAP (RFC 3748 §5.5, §5.6), and
-copies of such packets in LCP's Protocol-Reject (RFC 1661 §5.7). Answers to challenges are no passwords, and stay.
+Those are PAP's (RFC 1334 §2.2.1), one-time passwords and those of Generic Token Card in EAP (RFC 3748 §5.5, §5.6, also
+as Expanded Types, §5.7), the hashes in MS-CHAP's first way to change a password, whose key is the challenge (RFC 2433
+§9.7), and copies of such packets in LCP's Protocol-Reject (RFC 1661 §5.7). Answers to challenges are no passwords, and
+stay.
 """
 
 from poptrio.protocols.ppp.frames import ADDRESS_AND_CONTROL, Code, Protocol
@@ -14,7 +16,12 @@ EAP_RESPONSE = 2
 EAP_PASSWORD_TYPES = (5, 6)
 """One-Time Password and Generic Token Card."""
 
-_SECRETIVE = (Protocol.PAP, Protocol.EAP)
+EAP_EXPANDED = b"\xfe\0\0\0\0\0\0"
+"""An Expanded Type of IETF, whose number follows in the last octet."""
+
+CHANGE_PASSWORD_1 = 5
+
+_SECRETIVE = (Protocol.PAP, Protocol.EAP, Protocol.CHAP)
 
 
 def without_passwords(frame: bytes) -> bytes:
@@ -36,7 +43,11 @@ def _secret_begins(protocol: int, packet: bytes) -> int | None:
         password = HEADER + 1 + name_length  # its length stands here
         return password + 1 if password < len(packet) else HEADER
     if protocol == Protocol.EAP and packet[:1] == bytes((EAP_RESPONSE,)):
-        return HEADER + 1 if packet[HEADER : HEADER + 1] in map(_octet, EAP_PASSWORD_TYPES) else None
+        kind = packet[HEADER:].removeprefix(EAP_EXPANDED)
+        at = len(packet) - len(kind) + 1
+        return at if kind[:1] in map(_octet, EAP_PASSWORD_TYPES) else None
+    if protocol == Protocol.CHAP and packet[:1] == bytes((CHANGE_PASSWORD_1,)):
+        return HEADER
     if protocol == Protocol.LCP and packet[:1] == bytes((Code.PROTOCOL_REJECT,)):
         rejected = int.from_bytes(packet[HEADER : HEADER + 2], "big")
         return HEADER + 2 if rejected in _SECRETIVE else None

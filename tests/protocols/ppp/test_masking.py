@@ -29,6 +29,21 @@ def test_the_password_is_asterisks_and_all_else_stays(header, frame):
     assert without_passwords(header + frame) == header + masked(frame)
 
 
+EXPANDED = b"\xc2\x27\x02\x07\x00\x19\xfe\0\0\0\0\0\0"
+
+
+@pytest.mark.parametrize("kind", [b"\x05", b"\x06"])
+def test_a_password_is_one_behind_an_expanded_type_too(kind):
+    frame = EXPANDED + kind + PASSWORD
+    assert without_passwords(frame) == masked(frame)
+    assert without_passwords(EXPANDED + b"\x1a" + PASSWORD) == EXPANDED + b"\x1a" + PASSWORD
+
+
+def test_hashes_under_a_key_that_everybody_has_seen_are_asterisks():
+    frame = b"\xc2\x23\x05\x07\x00\x11" + PASSWORD
+    assert without_passwords(frame) == masked(frame)
+
+
 @pytest.mark.parametrize("rejected", [b"\xc0\x23" + PAP, b"\xc2\x27" + GTC], ids=["PAP", "EAP"])
 def test_nothing_of_a_rejected_packet_stays(rejected):
     frame = b"\xc0\x21\x08\x01\x00\x20" + rejected

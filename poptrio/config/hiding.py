@@ -1,0 +1,40 @@
+"""Secrets in tables whose keys only their plugins know: what is shown of a configuration has none.
+
+A secret is known by the name of its key, or of any table around it, and where it stands in the address of a server.
+Rather one name too many is taken for a secret's than one too few.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+
+HIDDEN = "(hidden)"
+
+_WORDS = frozenset({"key", "keys", "pass", "pin", "psk", "pw", "pwd"})
+"""Words of a name that stand for themselves: `monkey` is no key."""
+
+_ENDINGS = re.compile(
+    r"(?:credentials?|passphrases?|passwds?|passwords?|secrets?|tokens?|api_?keys?|bindpw|bindpwd)(?![a-z])"
+)
+"""What the last part of a word may be, whatever stands before it: `sharedsecret`."""
+
+_IN_ADDRESS = re.compile(r"(://[^/?#\s@:]*:)[^/\s]*@")
+"""User and password before the host of an address, as in ``ldap://user:password@host``."""
+
+
+def names_a_secret(name: str) -> bool:
+    """Whether the value of a key with this ``name`` is shown to nobody."""
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).casefold()
+    return bool(_WORDS & set(re.split(r"[_\W]+", words)) or _ENDINGS.search(words))
+
+
+def without_secrets(value: object, names: Iterable[str] = ()) -> object:
+    """``value`` of the key to which ``names`` lead, the tables around it first, with `HIDDEN` for each secret."""
+    if any(map(names_a_secret, names)):
+        return HIDDEN
+    if isinstance(value, Mapping):
+        return {str(key): without_secrets(inner, (str(key),)) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(inner) for inner in value]
+    if isinstance(value, str):
+        return _IN_ADDRESS.sub(rf"\1{HIDDEN}@", value)
+    return value
