@@ -10,6 +10,7 @@ import trio
 from pydantic import Field
 
 from poptrio.management.endpoint import Answer, Ask, Asked, Stream
+from poptrio.management.rates import VIEWS
 from poptrio.observe.journal import FAILURES_KEPT, CallEvent, Journal
 
 EventKind = Literal["call-starting", "call-up", "call-down", "call-failed", "refused"]
@@ -69,13 +70,17 @@ class EventQuery(Ask):
 
 async def list_failures(asked: Asked, query: FailureQuery) -> Failures:
     """Calls that failed before they were up, and clients that were refused, with the reason and what to do."""
-    found = (
-        event
-        for event in asked.server.authority.journal.failures
-        if _is_about(event, query.user, query.peer)
-        and (not query.cause or (event.cause is not None and event.cause.label == query.cause))
-    )
-    return Failures(failures=tuple(view for view, _ in zip(map(_view, found), range(query.limit), strict=False)))
+    found: list[EventView] = []
+    for event in asked.server.authority.journal.failures:
+        if len(found) == query.limit:
+            break
+        if query.cause and (event.cause is None or event.cause.label != query.cause):
+            continue
+        if _is_about(event, query.user, query.peer):
+            found.append(_view(event))
+            if len(found) % VIEWS == 0:
+                await trio.lowlevel.checkpoint()
+    return Failures(failures=tuple(found))
 
 
 async def stream_events(asked: Asked, query: EventQuery) -> Stream:

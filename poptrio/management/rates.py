@@ -15,6 +15,9 @@ STALE = 30.0
 SLICE = 250
 """Calls between two checkpoints of whoever walks through all of them."""
 
+VIEWS = 50
+"""Calls that are put into words between two checkpoints, so that packets have their turn."""
+
 
 class Rates:
     """The rates of all calls of one server."""

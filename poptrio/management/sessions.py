@@ -11,7 +11,7 @@ from pydantic import Field
 
 from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked
-from poptrio.management.rates import SLICE
+from poptrio.management.rates import SLICE, VIEWS
 from poptrio.server.call import DROPS
 from poptrio.server.call_events import CallState, ObservedCall, address_of, state_of, user_of
 from poptrio.server.domains import folded
@@ -19,9 +19,6 @@ from poptrio.server.domains import folded
 log = structlog.get_logger("poptrio.management")
 
 MOST_IN_A_PAGE = 1000
-
-VIEWS = 50
-"""Calls that are put into words between two checkpoints, so that packets have their turn."""
 
 CallId = Annotated[int, Field(ge=0, le=65535)]
 Octets = Annotated[int, Field(ge=0)]
@@ -97,8 +94,8 @@ class Selection(Ask):
     """Which calls; those that all given parts fit."""
 
     call: CallId | None = None
-    session_id: str | None = None
-    user: str | None = None
+    session_id: Annotated[str, Field(min_length=1)] | None = None
+    user: Annotated[str, Field(min_length=1)] | None = None
     """The user as the plugins know it, or the name as the client sent it; case ignored."""
     address: IPv4Address | None = None
     peer: IPv4Address | None = None
@@ -181,12 +178,14 @@ async def kick(asked: Asked, order: Kick) -> Kicked:
     selects = order.model_dump(exclude={"reason", "all"}, exclude_none=True)
     if order.all == bool(selects):
         raise ApiError(422, "say which calls to end", "give call, user, address or peer, or all")
-    chosen = [call async for call in _selected(asked, order, _any) if call.cause is None]
-    for call in chosen:
-        call.end(CauseOfEnd.ADMIN_RESET, order.reason)
+    chosen: list[int] = []
+    async for call in _selected(asked, order, _any):
+        if call.cause is None:  # else it is ending by itself
+            call.end(CauseOfEnd.ADMIN_RESET, order.reason)
+            chosen.append(call.info.call_id)
     which = {name: str(value) for name, value in selects.items()} or {"all": "all"}
     log.info("calls kicked", ended=len(chosen), by=asked.by, reason=order.reason, **which)
-    return Kicked(ended=len(chosen), calls=tuple(call.info.call_id for call in chosen))
+    return Kicked(ended=len(chosen), calls=tuple(chosen))
 
 
 async def _selected(

@@ -42,6 +42,18 @@ async def test_a_call_is_kicked_by_what_is_known_of_it(api, select):
         assert ended is CauseOfEnd.ADMIN_RESET
 
 
+@pytest.mark.parametrize("select", [{"user": ""}, {"session_id": ""}])
+async def test_an_empty_name_selects_nobody(api, select):
+    """An empty variable of a script must not end all calls on which nobody is accepted yet."""
+    async with api() as server:
+        client = await server.memory.connect()
+        await client.start()
+        await server.memory.dial()
+        refused = await server.post("/v1/kick", 422, **select)
+        assert next(iter(select)) in refused["error"]
+        assert (await server.get("/v1/stats"))["calls_total"] == 1
+
+
 async def test_kicking_nobody_says_so(api):
     async with api() as server:
         assert (await server.post("/v1/kick", user="bob"))["ended"] == 0
