@@ -78,7 +78,8 @@ def main() -> int:
     """Play the rows that were asked for; returns the exit status."""
     arguments = _arguments()
     table = KERNEL_ROWS if arguments.datapath == "kernel" else ROWS
-    rows = [row for row in table if not arguments.row or row.name in arguments.row]
+    part, parts = arguments.part
+    rows = [row for row in table if not arguments.row or row.name in arguments.row][part - 1 :: parts]
     if (obstacle := _obstacle()) is not None:
         progress.print(f"[red]make interop cannot run here:[/] {escape(obstacle)}")
         return 2
@@ -157,6 +158,13 @@ def _play_row(guest: Guest, server_guest: Guest | None, row: Row, folder: Path) 
     return Result(row, stage.outcome, fault, time.monotonic() - started, folder)
 
 
+def _part(text: str) -> tuple[int, int]:
+    part, _, parts = text.partition("/")
+    if not 1 <= int(part) <= int(parts):
+        raise ValueError(text)
+    return int(part), int(parts)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Dial poptrio with Debian's pppd and pptp-linux.")
     names = list(dict.fromkeys(row.name for row in (*ROWS, *KERNEL_ROWS)))
@@ -164,6 +172,9 @@ def _arguments() -> argparse.Namespace:
         "--row", action="append", choices=names, metavar="NAME", help=f"only this row ({', '.join(names)})"
     )
     parser.add_argument("--datapath", choices=("userspace", "kernel"), default="userspace", help="the server's")
+    parser.add_argument(
+        "--part", type=_part, default=(1, 1), metavar="K/N", help="every Nth row, from the Kth on: N run side by side"
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON instead of a table")
     parser.add_argument("--keep", action="store_true", help="keep logs and captures of a run that passed, too")
     return parser.parse_args()
