@@ -42,6 +42,17 @@ async def test_a_call_is_kicked_by_what_is_known_of_it(api, select):
         assert ended is CauseOfEnd.ADMIN_RESET
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_the_order_by_start_can_be_turned_round(api, descending):
+    async with api() as server:
+        for _ in range(3):
+            await server.memory.dial()
+        sessions = (await server.get("/v1/sessions", order="started", descending=descending))["sessions"]
+        started = [session["started"] for session in sessions]
+        assert started == sorted(started, reverse=descending)
+        assert len(set(started)) == 3
+
+
 async def test_kicking_nobody_says_so(api):
     async with api() as server:
         assert (await server.post("/v1/kick", user="bob"))["ended"] == 0
