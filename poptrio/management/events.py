@@ -50,8 +50,8 @@ class FailureQuery(Ask):
     limit: Annotated[int, Field(ge=1, le=FAILURES_KEPT)] = 100
     cause: str = ""
     """Those with this label only."""
-    user: str = ""
-    """Those with this user only, as plugins or clients name it."""
+    user: str | None = None
+    """Those with this user only, as plugins or clients name it; empty where no name was said."""
     peer: IPv4Address | None = None
 
 
@@ -64,7 +64,7 @@ class Failures(Answer):
 class EventQuery(Ask):
     """Which events; all, if nothing is said."""
 
-    user: str = ""
+    user: str | None = None
     peer: IPv4Address | None = None
 
 
@@ -110,11 +110,10 @@ def _message(kind: str, data: str) -> bytes:
     return f"event: {kind}\ndata: {data}\n\n".encode()
 
 
-def _is_about(event: CallEvent, user: str, peer: IPv4Address | None) -> bool:
-    return (not user or user.casefold() in (event.user.casefold(), event.seen_as.casefold())) and peer in (
-        None,
-        event.peer,
-    )
+def _is_about(event: CallEvent, user: str | None, peer: IPv4Address | None) -> bool:
+    names = event.user.casefold(), event.seen_as.casefold()
+    fits = user is None or (user.casefold() in names if user else not any(names))
+    return fits and peer in (None, event.peer)
 
 
 def _view(event: CallEvent) -> EventView:

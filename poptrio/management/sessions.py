@@ -231,6 +231,7 @@ def _filter(query: SessionQuery) -> Callable[[ObservedCall], bool]:
 
 _NOWHERE = IPv4Address(0)
 _ORDERS: dict[str, Callable[[ObservedCall], Any]] = {
+    "started": lambda call: call.begun,
     "user": lambda call: folded(user_of(call) or call.name),
     "peer": lambda call: call.info.peer,
     "address": lambda call: address_of(call) or _NOWHERE,

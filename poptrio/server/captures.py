@@ -198,6 +198,14 @@ class LocalCaptures(Captures):
     def __init__(self, config: Config, ticker: Ticker, calls: Callable[[], Iterable[ObservedCall]]) -> None:
         super().__init__(config, calls)
         self._ticker = ticker
+        self._captures: set[Capture] = set()
+
+    def end_all(self, why: str) -> None:
+        """End every capture, also those that wait for a call."""
+        for capture in tuple(self._captures):
+            capture.end(why)
+        for waiting in tuple(self._waiting):
+            waiting.goes_on_with(empty_capture(why))
 
     def of_session(self, session_id: str, order: CaptureOrder) -> ReadCapture:
         """Capture the call with this ``session_id``, which a parent has chosen. Raises `CaptureRefused`."""
@@ -229,6 +237,7 @@ class LocalCaptures(Captures):
 
         alarm.set(trio.current_time() + order.seconds)
         self._open += 1
+        self._captures.add(capture)
         log.warning(
             "capture begun",
             call=number,
@@ -243,6 +252,7 @@ class LocalCaptures(Captures):
     def _ended(self, call: ObservedCall, by: str, close: Callable[[], None], capture: Capture) -> None:
         close()
         self._open -= 1
+        self._captures.discard(capture)
         log.warning(
             "capture ended",
             call=call.info.call_id,

@@ -47,6 +47,9 @@ STILL_TIMEOUT = 10.0
 TAKE_OVER_TIMEOUT = 10.0
 """Seconds in which the new program must have taken everything over. All calls wait."""
 
+CAPTURES_READ = 0.25
+"""Seconds for those who read captures to get the last of them."""
+
 LOOK_INTERVAL = 0.01
 """Seconds between two looks whether everything is still."""
 
@@ -95,6 +98,9 @@ class Upgrade:
             yield "the new program starts"
             heir = _Heir(self._command)
             await heir.prepare(*self._hello(one, datapath))
+            if one.captures.count:
+                one.captures.end_all("the server is upgraded")
+                await trio.sleep(CAPTURES_READ)
             yield "the new program is prepared, calls come to rest"
             one.pause()
             await _settle(one)

@@ -74,6 +74,7 @@ async def test_a_failed_call_is_listed_with_its_reason_and_what_to_do(api):
         assert failure["windows_errors"] == [691]
         assert (await server.get("/v1/failures", cause="no-gre"))["failures"] == []
         assert (await server.get("/v1/failures", user="bob"))["failures"] == []
+        assert (await server.get("/v1/failures", user=""))["failures"] == []
         assert len((await server.get("/v1/failures", user="Alice", peer=CLIENT_ADDRESS))["failures"]) == 1
 
 
@@ -84,6 +85,7 @@ async def test_a_refused_connection_is_listed(api):
         (failure,) = (await server.get("/v1/failures"))["failures"]
         assert (failure["event"], failure["call"]) == ("refused", None)
         assert "max_unauthenticated_per_address" in failure["why"]
+        assert len((await server.get("/v1/failures", user=""))["failures"]) == 1
 
 
 @pytest.mark.parametrize(

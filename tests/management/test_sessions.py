@@ -54,6 +54,17 @@ async def test_an_empty_name_selects_nobody(api, select):
         assert (await server.get("/v1/stats"))["calls_total"] == 1
 
 
+@pytest.mark.parametrize("descending", [False, True])
+async def test_the_order_by_start_can_be_turned_round(api, descending):
+    async with api() as server:
+        for _ in range(3):
+            await server.memory.dial()
+        sessions = (await server.get("/v1/sessions", order="started", descending=descending))["sessions"]
+        started = [session["started"] for session in sessions]
+        assert started == sorted(started, reverse=descending)
+        assert len(set(started)) == 3
+
+
 async def test_kicking_nobody_says_so(api):
     async with api() as server:
         assert (await server.post("/v1/kick", user="bob"))["ended"] == 0

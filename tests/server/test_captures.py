@@ -320,3 +320,14 @@ async def test_tshark_understands_all_three_interfaces(backend, tmp_path, autoju
     assert tuple(map(IPv4Address, outside)) == (CLIENT_ADDRESS, SERVER_ADDRESS)
     inside = {(row[3], row[4]) for row in rows if row[0] == "ip"}
     assert inside == {(str(call.address), str(call.server_address)), (str(call.server_address), str(call.address))}
+
+
+async def test_all_captures_end_at_once(backend, log, autojump_clock):
+    async with memory_server(plugins=[backend]) as memory:
+        await memory.dial()
+        captures = memory.server.captures
+        one, other = captures.start(ALICE), captures.start(CaptureOrder(user="nobody", by="root", wait=True))
+        captures.end_all("the server is upgraded")
+        assert [(await read(capture)).why for capture in (one, other)] == [{"the server is upgraded"}] * 2
+        assert log.named("capture ended")[0]["why"] == "the server is upgraded"
+        assert captures.count == 0
