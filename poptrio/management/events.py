@@ -10,8 +10,9 @@ import trio
 from pydantic import Field
 
 from poptrio.management.endpoint import Answer, Ask, Asked, Stream
-from poptrio.management.rates import VIEWS
+from poptrio.management.slices import VIEWS
 from poptrio.observe.journal import FAILURES_KEPT, CallEvent, Journal
+from poptrio.server.domains import folded
 
 EventKind = Literal["call-starting", "call-up", "call-down", "call-failed", "refused"]
 
@@ -111,8 +112,8 @@ def _message(kind: str, data: str) -> bytes:
 
 
 def _is_about(event: CallEvent, user: str | None, peer: IPv4Address | None) -> bool:
-    names = event.user.casefold(), event.seen_as.casefold()
-    fits = user is None or (user.casefold() in names if user else not any(names))
+    names = folded(event.user), folded(event.seen_as)
+    fits = user is None or (folded(user) in names if user else not any(names))
     return fits and peer in (None, event.peer)
 
 

@@ -10,7 +10,7 @@ import trio
 
 from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Asked, Nothing, Text
-from poptrio.management.rates import SLICE
+from poptrio.management.slices import SLICE
 from poptrio.measurements import Measurement
 from poptrio.observe import metrics as m
 from poptrio.server.call_events import CallState, state_of

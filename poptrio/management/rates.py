@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import trio
 
+from poptrio.management.slices import SLICE
 from poptrio.server.call_events import ObservedCall
 
 INTERVAL = 1.0
@@ -11,12 +12,6 @@ INTERVAL = 1.0
 
 STALE = 30.0
 """Seconds after which an old look is no beginning of a rate any more."""
-
-SLICE = 250
-"""Calls between two checkpoints of whoever walks through all of them."""
-
-VIEWS = 50
-"""Calls that are put into words between two checkpoints, so that packets have their turn."""
 
 
 class Rates:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked
-from poptrio.management.rates import SLICE, VIEWS
+from poptrio.management.slices import SLICE, VIEWS
 from poptrio.server.call import DROPS
 from poptrio.server.call_events import CallState, ObservedCall, address_of, state_of, user_of
 from poptrio.server.domains import folded

@@ -7,7 +7,7 @@ import trio
 
 from poptrio import __version__
 from poptrio.management.endpoint import Answer, Asked, Nothing
-from poptrio.management.rates import SLICE
+from poptrio.management.slices import SLICE
 from poptrio.server.call_events import CallState, state_of
 
 STARTED = datetime.now(UTC)

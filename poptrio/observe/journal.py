@@ -4,7 +4,7 @@ A listener that reads slowly loses events, which are counted, and costs nobody e
 """
 
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -77,11 +77,6 @@ class Listener:
             self._send.send_nowait(event)
         except trio.WouldBlock:
             self.missed += 1
-
-    async def events(self) -> AsyncIterator[CallEvent]:
-        """Every event, as it comes, for ever."""
-        async for event in self._receive:
-            yield event
 
     async def next(self) -> CallEvent:
         """The next event."""

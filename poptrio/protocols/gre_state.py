@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from poptrio.kept import keep
 from poptrio.protocols.gre import GreChannel
+from poptrio.state import keep
 
 
 @dataclass(frozen=True, slots=True)

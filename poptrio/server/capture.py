@@ -6,7 +6,6 @@ end. A capture ends by itself, when it has lasted long enough, or has enough oct
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.metadata import version
 
 import trio
@@ -25,14 +24,6 @@ INTERFACES = {
 
 STATISTICS = 512
 """Octets that the end of a file has room for; they count to its size before they are written."""
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureLimits:
-    """A capture has at most so many octets, and lasts so many seconds."""
-
-    octets: int
-    seconds: float
 
 
 class Capture:

@@ -103,7 +103,7 @@ class Connection:
         for call in self.calls.values():
             call.retrace()
 
-    # Hand-over to another process (`poptrio.server.kept`).
+    # Hand-over to another process (`poptrio.server.server_state`).
 
     def take_up(self, call: Call, up_before: UpBefore) -> None:
         """Before `run`: this call was up on this connection in another process."""

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from poptrio.server.hooks import Hooks
-from poptrio.server.kept import keep_server, restore_server
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.server.server import Server
+from poptrio.server.server_state import keep_server, restore_server
 from poptrio.server.sessions import LiveSessions
 from poptrio.testing.line import MemoryListener
 from poptrio.testing.server import MemoryServer

@@ -27,10 +27,10 @@ from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import CauseOfEnd
 from poptrio.protocols.pptp import control_state
 from poptrio.runtime import garbage, service_manager
-from poptrio.server.kept import keep_server, obstacle, obstacle_of_call
 from poptrio.server.one_process import OneProcess
 from poptrio.server.operated import Operated
 from poptrio.server.server import Server
+from poptrio.server.server_state import keep_server, obstacle, obstacle_of_call
 from poptrio.upgrade.channel import Channel, Gone, Kind
 from poptrio.upgrade.messages import Hello, State, hello_octets, state_octets
 from poptrio.upgrade.supervisor import leave, signals_kept

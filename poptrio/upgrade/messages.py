@@ -14,7 +14,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticSerializationError
 
-from poptrio.server.kept import KeptServer
+from poptrio.server.server_state import KeptServer
 
 VERSION = 1
 """Of everything here. A change that another program would misunderstand is a new version."""

@@ -25,8 +25,8 @@ from poptrio.datapath.userspace.path import Standing
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.runtime import garbage
 from poptrio.runtime.exception_groups import leaves
-from poptrio.server.kept import restore_server
 from poptrio.server.server import Server
+from poptrio.server.server_state import restore_server
 from poptrio.upgrade.channel import Channel, Gone, Kind
 from poptrio.upgrade.messages import Hello, OtherVersion, State, read_hello, read_state
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from poptrio.crypto.mppe_keys import MppeKeys
-from poptrio.kept import keep, put_back
 from poptrio.protocols.ppp.authenticator import Authenticator
 from poptrio.protocols.ppp.automaton import State
 from poptrio.protocols.ppp.ccp import Ccp, EncryptionPolicy, MppeOption
@@ -18,6 +17,7 @@ from poptrio.protocols.ppp.eap import EapAuthenticator
 from poptrio.protocols.ppp.frames import Packet
 from poptrio.protocols.ppp.ipcp import Ipcp, NameServerOption
 from poptrio.protocols.ppp.lcp import AuthenticateOption, AuthProtocol, FlagOption, Lcp, MagicNumberOption, MruOption
+from poptrio.state import keep, put_back
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ A challenge that is out at that moment is forgotten: the session that goes on as
 import math
 from dataclasses import dataclass
 
-from poptrio.kept import keep, put_back
 from poptrio.protocols.ppp.network_phase import NetworkPhase
 from poptrio.protocols.ppp.protocol_state import (
     AuthenticatorState,
@@ -24,6 +23,7 @@ from poptrio.protocols.ppp.protocol_state import (
 )
 from poptrio.protocols.ppp.server_session import ServerSession, _Granted
 from poptrio.protocols.ppp.session import Phase
+from poptrio.state import keep, put_back
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,7 @@
+"""How much of a long walk is done at once, so that packets have their turn in between."""
+
+SLICE = 250
+"""Calls that are looked at between two checkpoints."""
+
+VIEWS = 50
+"""Calls or events that are put into words between two checkpoints."""
