@@ -14,11 +14,11 @@ from pathlib import Path
 
 from stage import Server, Stage, result_of, stage
 
-IDLE = 32.0
-"""Seconds of idling that are measured: each call has one LCP Echo-Request in them."""
+IDLE = 62.0
+"""Seconds of idling that are measured: two LCP Echo-Requests for each call, and one on its control connection."""
 
-WATCHED = 16.0
-"""Seconds for which operators watch."""
+WATCHED = IDLE
+"""Seconds for which operators watch: in as many, as much happens by itself."""
 
 SETTLE = 2.0
 PATIENCE = 300.0

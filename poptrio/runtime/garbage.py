@@ -3,6 +3,10 @@
 A full collection looks at every object there is, about 130 for each call: with 10,000 calls it would stop the server
 for a third of a second, and would find nothing, because what belongs to a call is freed when the call ends
 (`poptrio.runtime.dismantle`). What plugins leave behind in circles waits until it can be collected quickly.
+
+What is young is looked at by the clock, too: Python counts new objects less those that are freed, and calls that live
+replace objects with new ones all the time. It would wait until some hundred thousand have come together, and then look
+at all of them at once.
 """
 
 import gc
@@ -22,8 +26,11 @@ QUIET = 500
 MUCH = 5_000
 """Collections of what is young and middle-aged after which everything is collected in any case."""
 
+YOUNG_INTERVAL = 3.0
+"""Seconds after which what is young and middle-aged is looked at in any case."""
+
 INTERVAL = 60.0
-"""Seconds between two looks at whether it can be."""
+"""Seconds between two looks at whether everything can be."""
 
 
 def settle() -> None:
@@ -46,12 +53,22 @@ def not_collected() -> Iterator[None]:
 
 
 async def collect_when_quiet(living: Callable[[], int]) -> None:
-    """Collect everything from time to time; ``living`` tells how many calls there are. Never returns.
+    """Collect what is young by the clock, and everything when it may be; ``living`` is how many calls there are.
+
+    Never returns.
 
     Where `settle` was not called, Python collects as usual.
     """
+    grown = ours = 0  # objects that were young when we looked, and how often we did, since everything was collected
     while True:
-        await trio.sleep(INTERVAL)
-        news = gc.get_count()[2] if gc.get_freeze_count() else 0
+        for _ in range(round(INTERVAL / YOUNG_INTERVAL)):
+            await trio.sleep(YOUNG_INTERVAL)
+            if gc.get_freeze_count():
+                young, middle, _ = gc.get_count()
+                grown += young + middle * YOUNG
+                gc.collect(1)
+                ours += 1
+        news = max(0, gc.get_count()[2] - ours) + grown // (YOUNG * MIDDLE) if gc.get_freeze_count() else 0
         if (news and living() <= QUIET) or news >= MUCH:
             gc.collect()
+            grown = ours = 0
