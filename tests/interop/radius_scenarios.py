@@ -51,7 +51,10 @@ def static_address(stage: Stage) -> None:
     expect(dns is not None and dns[1] == "10.90.0.53", "the client was not told the name server")
     largest = traffic.reported_mtu(traffic.ping(call.address, 1400, count=1))
     expect(largest is not None and largest <= 1300, f"towards the client {largest} octets fit, not 1300")
-    expect(traffic.all_returned(traffic.ping(call.address, largest or 0)), "the client does not answer")
+    expect(
+        traffic.all_returned(traffic.answered(lambda: traffic.ping(call.address, largest or 0))),
+        "the client does not answer",
+    )
     client.hang_up()
     _billed(stage, call)
 
@@ -70,7 +73,10 @@ def routes(stage: Stage) -> None:
     client, call = stage.dial_up()
     stage.guest.must(f"ip address replace {BEHIND}/32 dev lo")
     expect("10.77.0.0/24" in ip("route", "show"), "there is no route to the network behind the client")
-    expect(traffic.all_returned(traffic.ping(BEHIND, 1000)), "the network behind the client does not answer")
+    expect(
+        traffic.all_returned(traffic.answered(lambda: traffic.ping(BEHIND, 1000))),
+        "the network behind the client does not answer",
+    )
     client.hang_up()
     _billed(stage, call)
     expect("10.77." not in ip("route", "show"), "the route was left behind")
@@ -108,7 +114,7 @@ def port_limit(stage: Stage) -> None:
     second.start()
     second.wait_exit()
     stage.outcome.note = _why(stage.server.wait_for("call ended"))
-    expect(traffic.all_returned(traffic.ping(call.address, 1000)), "the first call is dead")
+    expect(traffic.all_returned(traffic.answered(lambda: traffic.ping(call.address, 1000))), "the first call is dead")
     first.hang_up()
     _billed(stage, call)
 

@@ -4,6 +4,7 @@ A scenario gets a `Stage` with the guest, a running server and capture, and clie
 (or one of the errors of client, server and guest) when the row's expectation does not hold.
 """
 
+import functools
 import re
 import statistics
 import subprocess
@@ -195,7 +196,8 @@ def _three_calls(stage: Stage, *, shared: bool) -> None:
     clients[0].hang_up()
     for client, call in zip(clients[1:], calls[1:], strict=True):
         expect(client.exit_status() is None, "a call ended with the hang-up of another")
-        expect(traffic.all_returned(stage.ping(call.address, call.mtu)), "a call was dead after another hung up")
+        output = traffic.answered(functools.partial(stage.ping, call.address, call.mtu))
+        expect(traffic.all_returned(output), "a call was dead after another hung up")
         client.hang_up()
 
 

@@ -156,13 +156,13 @@ class Stage:
         floor = mtu - MPPE_OVERHEAD
         expect(floor <= call.mtu <= mtu, f"the client's MTU is {call.mtu}, not {mtu}")
         inner = self.server.inner_address
-        command = traffic.ping_command(inner, call.mtu, source=call.address)
-        output = self.guest.run(" ".join(command)).output
+        command = " ".join(traffic.ping_command(inner, call.mtu, source=call.address))
+        output = traffic.answered(lambda: self.guest.run(command).output)
         expect(traffic.all_returned(output), f"pings of {call.mtu} bytes to the server: {output}")
 
         largest = traffic.reported_mtu(self.ping(call.address, mtu, count=1)) or mtu
         expect(floor <= largest <= mtu, f"the server's MTU towards the client is {largest}, not {mtu}")
-        output = self.ping(call.address, largest)
+        output = traffic.answered(lambda: self.ping(call.address, largest))
         expect(traffic.all_returned(output), f"pings of {largest} bytes to the client: {output}")
 
         transfer = self.server.transfer()
