@@ -162,15 +162,9 @@ class GreCallPath:
         """A GRE packet of this call; its GRE header begins at ``start``."""
         try:
             channel = self._channel
-            frame = channel.receive_next(packet, start, now)
-            if frame is None:
-                for frame in channel.receive_packet(packet, start, now):
-                    self._frame_arrived(frame, now)
-                if channel.next_deadline() < self._wake_at:
-                    self._wait(now)
-                return
-            self._frame_arrived(frame, now)
-            if channel.ack_deadline < self._wake_at:
+            for frame in channel.receive_packet(packet, start, now):
+                self._frame_arrived(frame, now)
+            if channel.next_deadline() < self._wake_at:
                 self._wait(now)
         except Exception as error:  # noqa: BLE001 - a bug in one call must not end the reader of all
             self._broken(error)
@@ -310,14 +304,14 @@ class GreCallPath:
         encryptor = self._encryptor
         if encryptor is not None:
             # The protocol field inside is never compressed: no more is agreed on than that of the frame outside.
-            frame = encryptor.encrypt(_IPV4_FIELD + packet, network.encrypted_prefix)
+            gre = self._channel.data_packet(encryptor.encrypt(_IPV4_FIELD + packet), network.encrypted_prefix)
         elif network.encryption_required:
             counters.clear_text += 1
             return
         else:
-            frame = network.plain_prefix + packet
+            gre = self._channel.data_packet(packet, network.plain_prefix)
         try:
-            self._send_gre(self._channel.data_packet(frame))
+            self._send_gre(gre)
         except OSError:
             counters.send_failed += 1
             return

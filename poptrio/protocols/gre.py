@@ -30,10 +30,13 @@ MAX_JUMP = 4096
 ACKNOWLEDGE_AFTER = 16
 """After how many packets an acknowledgement waits no longer: well below the window of 64 that most peers assume."""
 
+SEQUENCE_MASK = 0xFFFFFFFF
+"""Sequence numbers wrap at 2³²."""
+
 # The three headers there are: K always, S with a payload, A with an acknowledgement, version 1, protocol 0x880b (§4.1).
 # Anything else in these four octets (C, R, s, Recur, Flags, other versions) "must be zero" or is not PPTP.
-_DATA = b"\x30\x01\x88\x0b"
-_DATA_AND_ACK = b"\x30\x81\x88\x0b"
+DATA = b"\x30\x01\x88\x0b"
+DATA_AND_ACK = b"\x30\x81\x88\x0b"
 _ACK = b"\x20\x81\x88\x0b"
 
 # Those four octets, payload length, Call ID, and the first of the numbers that follow.
@@ -41,7 +44,6 @@ _HEADER = Struct(">4sHHI")
 _HEADER_AND_ACK = Struct(">4sHHII")
 _NUMBER = Struct(">I")
 
-_MASK = 0xFFFFFFFF
 _HALF = 0x80000000
 
 # How many gaps that were given up are remembered, to tell a late packet from a repeated one.
@@ -108,7 +110,9 @@ class GreChannel:
         self._reorder_timeout = settings.reorder_timeout
         self._ack_delay = settings.ack_delay
         self._next = 0
-        self._acknowledged = _MASK  # the highest of our numbers that the peer has acknowledged; here, the one before 0
+        self._acknowledged = (
+            SEQUENCE_MASK  # the highest of our numbers that the peer has acknowledged; here, the one before 0
+        )
         self._expected = 0
         self._highest = -1  # the highest number that has arrived; -1: none yet
         self._waiting: dict[int, tuple[bytes, float]] = {}  # payload and arrival by number, in order of arrival
@@ -116,40 +120,6 @@ class GreChannel:
         self._suspect = (-1, -1)  # the number that would confirm a jump, and what was expected before it
         self._unacknowledged = 0
         self.ack_deadline = inf
-
-    def receive_next(self, packet: bytes, start: int, now: float) -> bytes | None:
-        """The payload of ``packet``, where that is what nearly all are: the next data packet, with nobody waiting.
-
-        None, and nothing has changed, where it is anything else; `receive_packet` then takes a closer look. Its GRE
-        header begins at ``start``. Never raises.
-        """
-        size = len(packet)
-        if size < start + 16:  # nothing so short is worth a shortcut
-            return None
-        kind, length, _, number, acknowledged = _HEADER_AND_ACK.unpack_from(packet, start)
-        if number != self._expected or self._waiting:
-            return None
-        if kind == _DATA:
-            begin = start + 12
-        elif kind == _DATA_AND_ACK:
-            begin = start + 16
-        else:
-            return None
-        end = begin + length
-        if end > size:
-            return None
-        if begin == start + 16 and acknowledged != self._acknowledged:
-            self._acknowledgement_arrived(acknowledged)
-        self._counters.gre_received += 1
-        self._expected = (number + 1) & _MASK
-        self._highest = number
-        owed = self._unacknowledged + 1
-        self._unacknowledged = owed
-        if owed == 1:
-            self.ack_deadline = now + self._ack_delay
-        elif owed == ACKNOWLEDGE_AFTER:
-            self.ack_deadline = now
-        return packet[begin:end]
 
     def receive_packet(self, packet: bytes, start: int, now: float) -> Sequence[bytes]:
         """The payloads that are due now that ``packet`` has come, in order; its GRE header begins at ``start``.
@@ -164,10 +134,10 @@ class GreChannel:
             counters.malformed += 1
             return ()
         kind, length, _, number = _HEADER.unpack_from(packet, start)
-        if kind == _DATA_AND_ACK and size >= start + 16:
+        if kind == DATA_AND_ACK and size >= start + 16:
             begin = start + 16
             self._acknowledgement_arrived(_NUMBER.unpack_from(packet, start + 12)[0])
-        elif kind == _DATA:
+        elif kind == DATA:
             begin = start + 12
         elif kind == _ACK:
             self._acknowledgement_arrived(number)
@@ -182,23 +152,24 @@ class GreChannel:
         payload = packet[begin:end]
         if number != self._expected or self._waiting:
             return self._out_of_order(number, payload, now)
-        self._expected = (number + 1) & _MASK
+        self._expected = (number + 1) & SEQUENCE_MASK
         self._highest = number
         self._owe_acknowledgement(now)
         return (payload,)
 
-    def data_packet(self, payload: bytes) -> bytes:
-        """The next packet with ``payload`` for the peer, which acknowledges what has come if that is due."""
+    def data_packet(self, payload: bytes, prefix: bytes = b"") -> bytes:
+        """The next packet, with ``prefix`` and ``payload`` for the peer; acknowledges what has come if that is due."""
         self._counters.gre_sent += 1
         number = self._next
-        self._next = (number + 1) & _MASK
+        self._next = (number + 1) & SEQUENCE_MASK
+        length = len(prefix) + len(payload)
         if self._unacknowledged:
             self._unacknowledged = 0
             self.ack_deadline = inf
-            header = _HEADER_AND_ACK.pack(_DATA_AND_ACK, len(payload), self._call_id, number, self._highest)
+            header = _HEADER_AND_ACK.pack(DATA_AND_ACK, length, self._call_id, number, self._highest)
         else:
-            header = _HEADER.pack(_DATA, len(payload), self._call_id, number)
-        return header + payload
+            header = _HEADER.pack(DATA, length, self._call_id, number)
+        return header + prefix + payload
 
     def next_deadline(self) -> float:
         """When `handle_timeout` is due; infinity when nothing is waiting."""
@@ -213,7 +184,9 @@ class GreChannel:
         if not waiting or self._oldest_arrival() + timeout > now:
             return ()
         expected = self._expected
-        furthest = max((n - expected) & _MASK for n, (_, arrival) in waiting.items() if arrival + timeout <= now)
+        furthest = max(
+            (n - expected) & SEQUENCE_MASK for n, (_, arrival) in waiting.items() if arrival + timeout <= now
+        )
         return self._advance(furthest)
 
     def acknowledgement_to_send(self, now: float) -> bytes | None:
@@ -235,8 +208,8 @@ class GreChannel:
 
     def _acknowledgement_arrived(self, number: int) -> None:
         """The peer has ``number``; one that is older than the last, or was never sent, changes nothing."""
-        news = (number - self._acknowledged) & _MASK
-        if news <= (self._next - 1 - self._acknowledged) & _MASK:
+        news = (number - self._acknowledged) & SEQUENCE_MASK
+        if news <= (self._next - 1 - self._acknowledged) & SEQUENCE_MASK:
             self._acknowledged = number
             self._counters.acknowledged += news
 
@@ -247,9 +220,9 @@ class GreChannel:
             # The peer counts from 1, or at least nobody waits for a 0 that may not exist.
             self._expected = 1
             self._remember_gap(0, 1)
-        distance = (number - self._expected) & _MASK
+        distance = (number - self._expected) & SEQUENCE_MASK
         if distance >= _HALF:
-            if any((number - first) & _MASK < length for first, length in self._gaps):
+            if any((number - first) & SEQUENCE_MASK < length for first, length in self._gaps):
                 counters.late += 1
             else:
                 counters.duplicate += 1
@@ -261,7 +234,7 @@ class GreChannel:
             return self._jump(number, payload, distance, now)
         self._owe_acknowledgement(now)
         self._waiting[number] = (payload, now)
-        if self._highest >= 0 and (number - self._highest) & _MASK >= _HALF:
+        if self._highest >= 0 and (number - self._highest) & SEQUENCE_MASK >= _HALF:
             counters.reordered += 1
         else:
             self._highest = number
@@ -270,7 +243,7 @@ class GreChannel:
     def _jump(self, number: int, payload: bytes, distance: int, now: float) -> Sequence[bytes]:
         """A number too far ahead: dropped, and believed if the next packet is its successor."""
         if self._suspect != (number, self._expected):
-            self._suspect = ((number + 1) & _MASK, self._expected)
+            self._suspect = ((number + 1) & SEQUENCE_MASK, self._expected)
             self._counters.malformed += 1
             return ()
         self._owe_acknowledgement(now)
@@ -287,21 +260,21 @@ class GreChannel:
         base = self._expected
         reached = 0  # as a distance from base, like all numbers here
         due = []
-        for distance in sorted((number - base) & _MASK for number in waiting):
+        for distance in sorted((number - base) & SEQUENCE_MASK for number in waiting):
             if distance > reached and limit > reached:
                 gap_end = min(distance, limit)
                 self._give_up(base + reached, gap_end - reached)
                 reached = gap_end
             if distance > reached:
                 break
-            due.append(waiting.pop((base + distance) & _MASK)[0])
+            due.append(waiting.pop((base + distance) & SEQUENCE_MASK)[0])
             reached += 1
-        self._expected = (base + reached) & _MASK
+        self._expected = (base + reached) & SEQUENCE_MASK
         return due
 
     def _give_up(self, first: int, count: int) -> None:
         self._counters.lost += count
-        self._remember_gap(first & _MASK, count)
+        self._remember_gap(first & SEQUENCE_MASK, count)
 
     def _remember_gap(self, first: int, count: int) -> None:
         self._gaps.append((first, count))

@@ -1,13 +1,14 @@
 """The readers of the userspace data path stop after `BATCH` packets, or sooner when these take long."""
 
-import os
 import socket
+from contextlib import nullcontext
 from ipaddress import IPv4Address
 
 import pytest
 from trio.testing import MockClock
 
-from poptrio.datapath.userspace.path import BATCH, TURN, UserspaceDataPath, UserspaceSettings
+from poptrio.datapath.userspace.drain import AT_ONCE, BATCH, TURN, drain
+from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
 
 GRE_TO_NOBODY = bytes.fromhex("45000020 00000000 402f0000 c0000202 c0000201 3001880b 0004 5151 00000000 ff03c021")
 TO_NOBODY = bytes.fromhex("45000014 00000000 40010000 0a5a0001 0a5a0063")
@@ -18,7 +19,9 @@ def data_path() -> UserspaceDataPath:
     return UserspaceDataPath(UserspaceSettings(listen=(IPv4Address(0),), interface=None, mtu=1400))
 
 
-@pytest.mark.parametrize(("seconds", "packets"), [(0.0, BATCH), (TURN / 20, 23), (TURN, 7), (1.0, 7)])
+@pytest.mark.parametrize(
+    ("seconds", "packets"), [(0.0, BATCH), (TURN / 100, 4 * AT_ONCE), (TURN, AT_ONCE), (1.0, AT_ONCE)]
+)
 async def test_gre_packets_that_take_long(data_path, seconds, packets, mock_clock: MockClock):
     taken = 0
 
@@ -28,22 +31,35 @@ async def test_gre_packets_that_take_long(data_path, seconds, packets, mock_cloc
         mock_clock.jump(seconds)
         return GRE_TO_NOBODY
 
-    data_path._drain_gre(receive)
+    drain(receive, data_path._take_from_peers)
     assert taken == data_path.counters.no_such_call == packets
 
 
-@pytest.mark.parametrize(("seconds", "packets"), [(0.0, BATCH), (TURN, 7)])
-async def test_inner_packets_that_take_long(data_path, seconds, packets, mock_clock: MockClock, monkeypatch):
-    real = os.read
-
-    def read(descriptor: int, size: int) -> bytes:
-        mock_clock.jump(seconds)
-        return real(descriptor, size)
-
+@pytest.mark.parametrize(("seconds", "packets"), [(0.0, BATCH), (TURN, AT_ONCE)])
+async def test_inner_packets_that_take_long(data_path, seconds, packets, mock_clock: MockClock):
     near, far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     with near, far:
         for _ in range(BATCH + 1):
             near.send(TO_NOBODY)
-        monkeypatch.setattr(os, "read", read)
-        data_path._drain_tun(far.fileno())
+
+        def read(size: int) -> bytes:
+            mock_clock.jump(seconds)
+            return far.recv(size)
+
+        drain(read, data_path._take_from_network)
     assert data_path.counters.no_such_address == packets
+
+
+@pytest.mark.parametrize("error", [BlockingIOError(), OSError("the device is gone")])
+async def test_what_came_before_an_error_is_taken(error, mock_clock: MockClock):
+    coming = iter([b"1", b"2", b"3"])
+    taken: list[bytes] = []
+
+    def receive(size: int) -> bytes:
+        for packet in coming:
+            return packet
+        raise error
+
+    with nullcontext() if isinstance(error, BlockingIOError) else pytest.raises(OSError, match="is gone"):
+        drain(receive, lambda packets, now: taken.extend(packets))
+    assert taken == [b"1", b"2", b"3"]

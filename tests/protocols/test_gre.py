@@ -364,33 +364,3 @@ def test_whatever_the_order_payloads_come_out_rising_and_once(first, steps, wind
     assert len(out) + counters.late + counters.duplicate == counters.gre_received
     assert set(out) <= sent
     assert len(sent) - len(out) <= counters.late
-
-
-# The shortcut
-
-
-NUMBERS = st.integers(-3, 6).map(lambda number: number & LAST)
-PACKETS = st.one_of(
-    st.builds(data, NUMBERS, st.binary(min_size=1, max_size=9), ack=st.none() | NUMBERS),
-    st.builds(pure_ack, NUMBERS),
-    st.builds(lambda packet, size: packet[:size], st.builds(data, NUMBERS), st.integers(0, 20)),
-    st.binary(max_size=24),
-)
-
-
-@given(st.lists(st.tuples(PACKETS, st.sampled_from([0.0, 0.01, 0.05])), max_size=40), st.integers(0, 24))
-def test_the_shortcut_does_what_the_long_way_does(packets, start):
-    """`receive_next`, and `receive_packet` where that has nothing, against `receive_packet` alone."""
-    short, long = Receiver(), Receiver()
-    now = 0.0
-    for packet, pause in packets:
-        now += pause
-        packet = bytes(start) + packet
-        for receiver in (short, long):
-            receiver.channel.data_packet(b"x")
-        payload = short.channel.receive_next(packet, start, now)
-        payloads = [*short.channel.receive_packet(packet, start, now)] if payload is None else [payload]
-        assert payloads == [*long.channel.receive_packet(packet, start, now)]
-        assert short.counters == long.counters
-        assert short.channel.next_deadline() == long.channel.next_deadline()
-        assert short.channel.acknowledgement_to_send(now) == long.channel.acknowledgement_to_send(now)

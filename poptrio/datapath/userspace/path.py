@@ -1,7 +1,7 @@
 """The userspace data path: raw GRE sockets, one TUN, and every packet's way between them in this process. Hot path.
 
-The readers, one per GRE socket and one for the TUN, wait once and then drain up to `BATCH` packets, or what they can in
-`TURN` seconds. A packet is looked up in a dict and handed to its `GreCallPath` by a plain call, which ends in a
+The readers, one per GRE socket and one for the TUN, wait once and then `drain` what has come. Most packets go by the
+`shortcut`; any other is looked up in a dict and handed to its `GreCallPath`. Both are plain calls, which end in a
 ``send`` or ``write``: nothing is queued.
 """
 
@@ -27,20 +27,16 @@ from poptrio.datapath.base import (
     Preparation,
 )
 from poptrio.datapath.call_path import GreCallPath, Ports
+from poptrio.datapath.shortcut import packets_from_network, packets_from_peers
 from poptrio.datapath.timers import Timers
-from poptrio.datapath.userspace.gre_socket import MAX_PACKET, GreSocket
+from poptrio.datapath.userspace.drain import drain
+from poptrio.datapath.userspace.gre_socket import GreSocket
 from poptrio.datapath.userspace.inner_networks import InnerNetworks
 from poptrio.datapath.userspace.routes import KernelRoutes
 from poptrio.datapath.userspace.tun import Tun
 from poptrio.datapath.userspace.tun_repair import keep_repaired
 from poptrio.errors import LocalProtocolError
 from poptrio.protocols.gre import GreSettings
-
-BATCH = 256
-"""Packets per wake-up: waiting for each costs three times as much, and after so many there is nothing left to save."""
-
-TURN = 0.005
-"""Seconds per wake-up, so that other tasks need not wait; the clock is looked at every 8 packets."""
 
 _ANY = IPv4Address("0.0.0.0")
 
@@ -233,65 +229,53 @@ class UserspaceDataPath:
     async def _read_gre(self, raw: socket.socket) -> None:
         while True:
             await trio.lowlevel.wait_readable(raw)
-            self._drain_gre(raw.recv)
-
-    def _drain_gre(self, receive: Callable[[int], bytes]) -> None:
-        counters = self.counters
-        calls = self._calls
-        clock = trio.current_time
-        now = clock()
-        for number in range(BATCH):
-            if number & 7 == 7 and clock() - now > TURN:
-                return
             try:
-                packet = receive(MAX_PACKET)
-            except BlockingIOError:
-                return
+                drain(raw.recv, self._take_from_peers)
             except OSError:
                 # An ICMP error about something we sent, or no memory: the next packet is none the worse.
-                counters.receive_failed += 1
-                continue
-            start = (packet[0] & 15) << 2
-            path = calls.get(packet[start + 6 : start + 8])
-            if path is not None and packet[12:16] == path.peer:
-                path.packet_from_peer(packet, start, now)
-            elif path is not None:
-                counters.wrong_source += 1
-            elif len(packet) < start + 8:
-                counters.malformed += 1
-            else:
-                counters.no_such_call += 1
+                self.counters.receive_failed += 1
+
+    def _take_from_peers(self, packets: list[bytes], now: float) -> None:
+        packets_from_peers(packets, now, self._calls, self._gre_arrived)
+
+    def _gre_arrived(self, packet: bytes, now: float) -> None:
+        """Any GRE packet, behind its IP header."""
+        counters = self.counters
+        start = (packet[0] & 15) << 2
+        path = self._calls.get(packet[start + 6 : start + 8])
+        if path is not None and packet[12:16] == path.peer:
+            path.packet_from_peer(packet, start, now)
+        elif path is not None:
+            counters.wrong_source += 1
+        elif len(packet) < start + 8:
+            counters.malformed += 1
+        else:
+            counters.no_such_call += 1
 
     # From our network.
 
     async def _read_tun(self, tun: Tun) -> None:
+        read = partial(os.read, tun.fd)
         try:
             while True:
                 await trio.lowlevel.wait_readable(tun.fd)
-                self._drain_tun(tun.fd)
+                drain(read, self._take_from_network)
         except OSError as error:
             reason = f"the TUN {tun.name} cannot be read any more, it may have been deleted: {error.strerror}"
             for path in tuple(self._calls.values()):
                 path.fail(reason)
             raise OSError(error.errno, reason) from error
 
-    def _drain_tun(self, fd: int) -> None:
-        read = os.read
-        hosts = self._networks.hosts
-        clock = trio.current_time
-        now = clock()
-        for number in range(BATCH):
-            if number & 7 == 7 and clock() - now > TURN:
-                return
-            try:
-                packet = read(fd, MAX_PACKET)
-            except BlockingIOError:
-                return
-            if len(packet) < 20 or packet[0] >> 4 != 4:
-                continue  # the kernel's IPv6 chatter
-            path = hosts.get(packet[16:20]) or self._path_to(packet[16:20])
-            if path is not None:
-                path.packet_from_network(packet, now)
+    def _take_from_network(self, packets: list[bytes], now: float) -> None:
+        packets_from_network(packets, now, self._networks.hosts, self._inner_arrived)
+
+    def _inner_arrived(self, packet: bytes, now: float) -> None:
+        """Any packet from our network."""
+        if len(packet) < 20 or packet[0] >> 4 != 4:
+            return  # the kernel's IPv6 chatter
+        path = self._networks.hosts.get(packet[16:20]) or self._path_to(packet[16:20])
+        if path is not None:
+            path.packet_from_network(packet, now)
 
     def _path_to(self, destination: bytes) -> GreCallPath | None:
         """Which call leads to an inner address that is not a client's own."""
