@@ -5,6 +5,7 @@ Not the library's collector: that one lists ``/proc/self/fd``, which takes 30 ms
 
 import os
 import resource
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +24,8 @@ class ProcessMetrics(Collector):
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._proc = proc
-        lines = (proc / "stat").read_text().splitlines()
-        self._booted = next(float(line.split()[1]) for line in lines if line.startswith("btime "))
+        # Not from /proc/stat, which is not there for a service that sees processes only (ProcSubset=pid).
+        self._booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
         """As they are now."""

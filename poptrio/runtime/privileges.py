@@ -24,6 +24,7 @@ _VERSION_3 = 0x20080522
 
 # linux/prctl.h
 _PR_SET_KEEPCAPS = 8
+_PR_CAPBSET_READ = 23
 _PR_CAPBSET_DROP = 24
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_CAP_AMBIENT = 47
@@ -120,8 +121,11 @@ def _set_capabilities(bits: list[int]) -> None:
 
 
 def _last_capability() -> int:
-    with open("/proc/sys/kernel/cap_last_cap", encoding="ascii") as file:
-        return int(file.read())
+    # Not from /proc/sys, which is not there for a service that sees processes only (ProcSubset=pid).
+    bit = 0
+    while _libc.prctl(_PR_CAPBSET_READ, *map(ctypes.c_ulong, (bit + 1, 0, 0, 0))) >= 0:
+        bit += 1
+    return bit
 
 
 def _prctl(option: int, *arguments: int) -> None:

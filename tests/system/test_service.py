@@ -214,6 +214,12 @@ async def test_a_socket_that_is_not_in_the_configuration_is_said(service):
     assert "is for 192.0.2.1:1724, which is not in the list (192.0.2.1:1723)" in server.log.read_text()
 
 
+CONFINED = """
+mount --bind {folder} {folder}
+mount -o remount,bind,ro /
+mount -t proc -o hidepid=invisible,subset=pid proc /proc
+exec "$@"
+"""
 HARDENED = """
 import ctypes, sys
 PR_SET_MDWE, PR_MDWE_REFUSE_EXEC_GAIN = 65, 1
@@ -228,15 +234,19 @@ main()
     not (shutil.which("strace") and shutil.which("systemd-analyze")),
     reason="needs strace and systemd-analyze (Debian: strace, systemd)",
 )
-async def test_the_filter_of_the_unit_lets_pass_all_system_calls_that_there_are(service):
+async def test_what_the_unit_takes_away_is_not_needed(service):
+    """ProcSubset, ProtectProc, ProtectSystem and MemoryDenyWriteExecute are in force, SystemCallFilter is compared."""
     trace = service.folder / "trace"
+    confine = ["unshare", "--mount", "sh", "-ec", CONFINED.format(folder=service.folder), "sh"]
     follow = ["strace", "--follow-forks", "--quiet=all", "--output", str(trace)]
     with trio.fail_after(PATIENCE):
-        server = service.start(*follow, *PYTHON, "-c", HARDENED, "run", str(service.configure()))
+        server = service.start(*confine, *follow, *PYTHON, "-c", HARDENED, "run", str(service.configure()))
         await server.says("listening")
         assert "all steps passed" in await service.dial()
         with Client(service.socket) as client:
             await trio.to_thread.run_sync(client.get, "/v1/stats")
+            with client.stream("/metrics") as metrics:
+                assert "process_start_time_seconds" in metrics.read().decode()
         for process in server.processes()[1:]:
             os.kill(process, signal.SIGTERM)
         assert await server.ended() == 0
