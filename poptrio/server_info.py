@@ -18,6 +18,8 @@ class ServerInfo:
     others. ``answer_timeout`` and ``accounting_timeout`` are the seconds that a plugin has for an answer to a question
     and to a record. ``sessions`` are the calls that are up. ``continued``: another process of this server hands its
     calls over to this one (`poptrio upgrade`), so nothing begins: no call is new, none was cut off.
+    ``rehearsal``: only whether you could start is asked (`poptrio check`), while this server may be running: write and
+    send nothing, and take nothing that two processes cannot have.
     """
 
     folder: Path
@@ -30,4 +32,5 @@ class ServerInfo:
     answer_timeout: float = 10.0
     accounting_timeout: float = 10.0
     continued: bool = False
+    rehearsal: bool = False
     sessions: Sessions = field(default_factory=NoSessions, repr=False, compare=False)

@@ -1,6 +1,7 @@
 """``poptrio check``: whether this configuration will work on this machine, and what to do where it will not."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 
 import trio
@@ -80,7 +81,7 @@ def plugins(config: Config) -> Iterator[Finding]:
 
 async def _start_and_stop(hooks: Hooks, config: Config) -> None:
     with trio.fail_after(PLUGIN_START_TIMEOUT):
-        async with hooks.lifespan(config.plugins, config.server_info()):
+        async with hooks.lifespan(config.plugins, replace(config.server_info(), rehearsal=True)):
             pass
 
 

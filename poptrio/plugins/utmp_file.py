@@ -9,7 +9,7 @@ import fcntl
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import IntEnum
@@ -124,6 +124,14 @@ def log_out_the_dead(path: Path, prefix: str, layout: Struct) -> list[LoginRecor
                 ends.append(record.logged_out(now))
                 _write(descriptor, ends[-1].pack(layout), place)
     return ends
+
+
+def take_over(path: Path, mine: Callable[[LoginRecord], bool], layout: Struct) -> None:
+    """Write this process's number into the logins of a utmp file that are ``mine``. Raises OSError."""
+    with _locked(path) as descriptor:
+        for place, record in list(_records(descriptor, layout)):
+            if record.kind == Kind.USER_PROCESS and mine(record):
+                _write(descriptor, replace(record, pid=os.getpid()).pack(layout), place)
 
 
 @contextmanager

@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from struct import Struct
 
@@ -14,14 +14,17 @@ from pydantic import BaseModel, ConfigDict
 from poptrio.api import (
     AccountingKind,
     AccountingRecord,
+    CallInfo,
     ConfigError,
     ConfigFault,
+    NoSessions,
     ServerInfo,
+    Sessions,
     hookimpl,
     read_config,
     run_blocking,
 )
-from poptrio.plugins.utmp_file import Kind, LoginRecord, append, layout_of, log_out_the_dead, update
+from poptrio.plugins.utmp_file import Kind, LoginRecord, append, layout_of, log_out_the_dead, take_over, update
 
 PLACE = "plugins.wtmp"
 
@@ -55,19 +58,32 @@ class Wtmp:
         self._begun = 0.0
         self._logged_in: dict[str, LoginRecord] = {}  # by session
         self._one_at_a_time = trio.CapacityLimiter(1)
+        self._sessions: Sessions = NoSessions()
 
     @hookimpl
     @asynccontextmanager
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
-        """See whether the files can be written, and end what a server before us could not end."""
+        """See whether the files can be written, and end what a server before us could not end, or take it over."""
         settings = read_config(WtmpConfig, config, PLACE)
         self._continued, self._begun = server.continued, time.monotonic()
         self._wtmp = server.folder / settings.wtmp if settings.wtmp else None
         self._utmp = server.folder / settings.utmp if settings.utmp else None
         if faults := list(self._faults()):
             raise ConfigError(*faults)
-        await run_blocking(self._log_out_the_dead, limiter=self._one_at_a_time)
+        self._sessions = server.sessions
+        if server.continued:  # by our parent, whose calls go on
+            await run_blocking(self._take_over, self._is_parents, limiter=self._one_at_a_time)
+        elif not server.rehearsal:
+            await run_blocking(self._log_out_the_dead, limiter=self._one_at_a_time)
         yield
+
+    @hookimpl
+    @contextmanager
+    def poptrio_hand_over(self) -> Iterator[None]:
+        """The logins carry the number of the process that has the calls."""
+        yield
+        lines = {_line(session.call) for session in self._sessions}
+        self._take_over(lambda record: record.line in lines)  # again: the other process may have taken them already
 
     @hookimpl
     async def poptrio_account(self, record: AccountingRecord) -> None:
@@ -108,6 +124,15 @@ class Wtmp:
         if ended:
             log.info("logins ended that were left behind", count=len(ended), file=str(self._utmp))
 
+    def _take_over(self, mine: Callable[[LoginRecord], bool]) -> None:
+        assert self._layout is not None
+        if self._utmp is not None:
+            take_over(self._utmp, mine, self._layout)
+
+    @staticmethod
+    def _is_parents(record: LoginRecord) -> bool:
+        return record.pid == os.getppid() and record.line.startswith(LINE)
+
     def _faults(self) -> Iterator[ConfigFault]:
         try:
             self._layout = layout_of()
@@ -126,13 +151,17 @@ class Wtmp:
                 yield ConfigFault(f"{PLACE}.{key}", f"{path} cannot be written by this user; {remedy}")
 
 
+def _line(call: CallInfo) -> str:
+    return f"{LINE}{call.call_id}"
+
+
 def _login(record: AccountingRecord, ago: float = 0.0) -> LoginRecord:
     """The login of a call, so many seconds before ``record``."""
     call = record.call
     return LoginRecord(
         Kind.USER_PROCESS,
         os.getpid(),
-        f"{LINE}{call.call_id}",
+        _line(call),
         f"{call.call_id:04x}",
         record.accept.user,
         str(call.peer),

@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
+from pathlib import Path
 
 import pytest
 import trio
@@ -55,12 +56,13 @@ DOWN = replace(
 )
 LOGIN = LoginRecord(7, 42, "pptp48879", "beef", "alice", "203.0.113.9", 1740823200.5, IPv4Address("203.0.113.9"))
 
+SERVER = ServerInfo(folder=Path(), name="poptrio", address=IPv4Address("10.90.0.1"), pool=())
+
 
 @asynccontextmanager
-async def running(folder, **config):
+async def running(folder, *, server=SERVER, **config):
     hooks = Hooks.load([], [], ["wtmp"])
-    info = ServerInfo(folder=folder, name="poptrio", address=IPv4Address("10.90.0.1"), pool=())
-    async with hooks.lifespan({"wtmp": config}, info):
+    async with hooks.lifespan({"wtmp": config}, replace(server, folder=folder)):
         yield hooks.account
 
 
@@ -134,10 +136,8 @@ async def test_utmp_has_who_is_there_and_reuses_the_place(wtmp):
 async def test_the_logout_of_a_call_that_was_taken_over(wtmp):
     async with running(wtmp.parent, wtmp="wtmp") as account:
         await account(UP)
-    hooks = Hooks.load([], [], ["wtmp"])
-    info = ServerInfo(folder=wtmp.parent, name="poptrio", address=IPv4Address("10.90.0.1"), pool=(), continued=True)
-    async with hooks.lifespan({"wtmp": {"wtmp": "wtmp"}}, info):
-        await hooks.account(replace(DOWN, seconds=5400.0))
+    async with running(wtmp.parent, server=replace(SERVER, continued=True), wtmp="wtmp") as account:
+        await account(replace(DOWN, seconds=5400.0))
     assert [(one.kind, one.id) for one in records(wtmp)] == [(7, "beef"), (8, "beef")]
 
 
@@ -157,6 +157,50 @@ async def test_logins_of_a_server_that_was_killed_are_ended_at_the_next_start(wt
         (logout,) = records(wtmp)
         assert (logout.kind, logout.line) == (Kind.DEAD_PROCESS, "pptp48879")
         assert abs(logout.seconds - time.time()) < 60
+
+
+@pytest.fixture
+async def utmp(wtmp):
+    """A utmp file with a login of a process that is gone, and one of our parent."""
+    ended = await trio.lowlevel.open_process([sys.executable, "-c", ""])
+    await ended.wait()
+    utmp = wtmp.parent / "utmp"
+    utmp.touch()
+    update(utmp, replace(LOGIN, pid=ended.pid), LAYOUT)
+    update(utmp, replace(LOGIN, pid=os.getppid(), line="pptp5", id="0005", user="bob"), LAYOUT)
+    return utmp
+
+
+async def test_logins_of_a_server_that_hands_over_are_of_the_new_process(wtmp, utmp):
+    before = records(utmp)
+    async with running(wtmp.parent, server=replace(SERVER, continued=True), wtmp="wtmp", utmp="utmp"):
+        assert records(utmp) == [before[0], replace(before[1], pid=os.getpid())]
+    assert records(wtmp) == []
+
+
+@dataclass
+class Up:
+    """A call that is up, as far as it is needed here."""
+
+    call: CallInfo
+
+
+async def test_logins_come_back_when_the_new_process_does_not_come_up(wtmp, utmp):
+    hooks = Hooks.load([], [], ["wtmp"])
+    server = replace(SERVER, folder=wtmp.parent, sessions=[Up(replace(CALL, call_id=5))])  # type: ignore[arg-type]
+    async with hooks.lifespan({"wtmp": {"utmp": "utmp"}}, server):
+        taken = [replace(one, pid=1) for one in records(utmp)]
+        with hooks.handed_over():
+            for one in taken:
+                update(utmp, one, LAYOUT)
+        assert records(utmp) == [taken[0], replace(taken[1], pid=os.getpid())]
+
+
+async def test_a_check_writes_nothing(wtmp, utmp):
+    before = utmp.read_bytes()
+    async with running(wtmp.parent, server=replace(SERVER, rehearsal=True), wtmp="wtmp", utmp="utmp"):
+        pass
+    assert (utmp.read_bytes(), wtmp.read_bytes()) == (before, b"")
 
 
 async def test_a_call_that_was_over_before_its_login_was_written_is_there(wtmp):
