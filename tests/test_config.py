@@ -118,6 +118,8 @@ pool = [
     ("text", "fault"),
     [
         ("x = = 3", "c.toml:1: not TOML: Invalid value"),
+        ("x = " + 5000 * "1", "c.toml: has a number with thousands of digits, which is none of ours"),
+        ("x = " + 5000 * "[", "c.toml: is no TOML: arrays or tables lie too deep in each other"),
         ("[server]\nworkers = 0", 'c.toml:2: server.workers: 0 is neither a number from 1 to 64 nor "auto"'),
         ("[server]\nworkers = true", 'c.toml:2: server.workers: true is neither a number from 1 to 64 nor "auto"'),
         (

@@ -77,6 +77,12 @@ class Config(Section):
             table = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             raise ConfigError(syntax_fault(name, error)) from error
+        except RecursionError:
+            raise ConfigError(ConfigFault(name, "is no TOML: arrays or tables lie too deep in each other")) from None
+        except ValueError:  # Python's limit for the digits of an integer (sys.set_int_max_str_digits)
+            raise ConfigError(
+                ConfigFault(name, "has a number with thousands of digits, which is none of ours")
+            ) from None
         config, faults = cls._judge(table)
         if faults:
             raise ConfigError(*Places(name, text).locate(faults))

@@ -6,6 +6,7 @@ an octet of its own. The layout here never changes, so that programs of two vers
 
 import os
 import socket
+import time
 from collections.abc import Sequence
 from enum import IntEnum
 from struct import Struct
@@ -54,10 +55,11 @@ class Channel:
 
     def send(self, kind: Kind, octets: bytes = b"", descriptors: Sequence[int] = (), *, timeout: float) -> None:
         """Send one message."""
-        self._socket.settimeout(timeout)
+        deadline = time.monotonic() + timeout
         try:
-            self._socket.sendall(_HEADER.pack(kind, len(octets), len(descriptors)) + octets)
+            self._until(deadline).sendall(_HEADER.pack(kind, len(octets), len(descriptors)) + octets)
             for first in range(0, len(descriptors), MOST_DESCRIPTORS):
+                self._until(deadline)
                 socket.send_fds(self._socket, [b"."], list(descriptors[first : first + MOST_DESCRIPTORS]))
         except TimeoutError:
             raise
@@ -66,13 +68,14 @@ class Channel:
 
     def receive(self, *, timeout: float) -> tuple[Kind, bytes, list[int]]:
         """The next message."""
-        self._socket.settimeout(timeout)
+        deadline = time.monotonic() + timeout
         try:
-            number, size, count = _HEADER.unpack(self._exactly(_HEADER.size))
+            number, size, count = _HEADER.unpack(self._exactly(_HEADER.size, deadline))
             if number not in set(Kind) or size > LONGEST:
                 raise Gone("the other process speaks another language")
-            octets, descriptors = self._exactly(size), list[int]()
+            octets, descriptors = self._exactly(size, deadline), list[int]()
             while len(descriptors) < count:
+                self._until(deadline)
                 data, some, _, _ = socket.recv_fds(self._socket, 1, MOST_DESCRIPTORS)
                 if not data or not some:
                     raise Gone("the other process sent too few descriptors")
@@ -89,10 +92,18 @@ class Channel:
         """No more messages."""
         self._socket.close()
 
-    def _exactly(self, size: int) -> bytes:
+    def _until(self, deadline: float) -> socket.socket:
+        """The socket, whose next operation ends by ``deadline``."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._socket.settimeout(left)
+        return self._socket
+
+    def _exactly(self, size: int, deadline: float) -> bytes:
         received = bytearray()
         while len(received) < size:
-            data = self._socket.recv(min(size - len(received), 1 << 20))
+            data = self._until(deadline).recv(min(size - len(received), 1 << 20))
             if not data:
                 raise Gone("the other process has ended")
             received += data

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -39,7 +39,8 @@ def leave(pid: int, signals: list[int], *, waited_for: bool) -> NoReturn:
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until the waiter passes them on
     for number in signals:
-        os.kill(pid, number)
+        with suppress(ProcessLookupError):  # it is gone already: all there was, was its own
+            os.kill(pid, number)
     sys.stdout.flush()
     sys.stderr.flush()
     if waited_for or service_manager.is_told():

@@ -39,7 +39,7 @@ _Envelope = tuple[int, int, object]
 
 
 class ChannelError(Exception):
-    """The other side has an answer that cannot be carried; the text says why."""
+    """A question or its answer cannot be carried; the text says why."""
 
 
 class Question:
@@ -103,7 +103,7 @@ class Channel:
             self._waiting.deadline = trio.current_time() + LATER
 
     async def ask(self, message: object) -> Any:
-        """The answer to a question; cancelled, it is withdrawn. Raises `ChannelError` where it cannot be carried."""
+        """The answer to a question; cancelled, it is withdrawn. Raises `ChannelError` if either cannot be carried."""
         number = next(self._numbers)
         arrived = trio.Event()
         answer: list[object] = []
@@ -137,13 +137,34 @@ class Channel:
         while self._outgoing or not self._finishing:
             if self._outgoing:
                 envelopes, self._outgoing = self._outgoing, []
-                data = _packed(envelopes)
+                data = self._packed(envelopes)
                 await self._stream.send_all(_LENGTH.pack(len(data)) + data)
             if not self._finishing:
                 deadline = trio.current_time() + LATER if self._outgoing else math.inf
                 with trio.CancelScope(deadline=deadline) as self._waiting:
                     await self._something_urgent.wait()
                 self._something_urgent = trio.Event()
+
+    def _packed(self, envelopes: list[_Envelope]) -> bytes:
+        """``envelopes`` as octets. What cannot be carried, of a plugin for instance, costs its own message only."""
+        try:
+            return pickle.dumps(envelopes, pickle.HIGHEST_PROTOCOL)
+        except Exception:  # noqa: BLE001 - pickle raises whatever the objects raise
+            return pickle.dumps([self._portable(envelope) for envelope in envelopes], pickle.HIGHEST_PROTOCOL)
+
+    def _portable(self, envelope: _Envelope) -> _Envelope:
+        kind, number, message = envelope
+        try:
+            pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+        except Exception as error:
+            log.exception("internal error", message=type(message).__name__)
+            why = f"{type(message).__name__} cannot be carried to another process: {error}"
+            if kind == _Kind.ANSWERED:
+                return _Kind.FAILED, number, why
+            if kind == _Kind.ASKED:
+                self._take(_Kind.FAILED, number, why)
+            return _Kind.WITHDRAWN, number, why
+        return envelope
 
     async def _read_all(self, running: trio.CancelScope) -> None:
         received = bytearray()
@@ -180,25 +201,6 @@ class Channel:
             case _Kind.WITHDRAWN:
                 if (withdrawn := self._open.pop(number, None)) is not None:
                     withdrawn.scope.cancel()
-
-
-def _packed(envelopes: list[_Envelope]) -> bytes:
-    """``envelopes`` as octets. What holds something that cannot be carried, of a plugin for instance, costs itself."""
-    try:
-        return pickle.dumps(envelopes, pickle.HIGHEST_PROTOCOL)
-    except Exception:  # noqa: BLE001 - pickle raises whatever the objects raise
-        return pickle.dumps([_portable(envelope) for envelope in envelopes], pickle.HIGHEST_PROTOCOL)
-
-
-def _portable(envelope: _Envelope) -> _Envelope:
-    kind, number, message = envelope
-    try:
-        pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    except Exception as error:
-        log.exception("internal error", message=type(message).__name__)
-        failed = _Kind.FAILED if kind == _Kind.ANSWERED else _Kind.WITHDRAWN
-        return failed, number, f"{type(message).__name__} cannot be carried to another process: {error}"
-    return envelope
 
 
 def _frames(received: bytearray) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ of the terminal, and ends at once when the parent is gone.
 """
 
 import ctypes
+import math
 import signal
 import socket
 import sys
@@ -72,6 +73,7 @@ class Worker:
     ) -> None:
         self.server: Server | None = None
         self._channel = Channel(stream, self._told, self._asked)
+        self._questions, self._to_answer = trio.open_memory_channel[Question](math.inf)
         self._authority = RemoteAuthority(self._channel)
         self._open_datapath = open_datapath
         self._listen = listen
@@ -90,6 +92,7 @@ class Worker:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self._carry)
+            nursery.start_soon(self._answer_all)
             with self._serving:
                 await self._begun.wait()
                 assert self._begin is not None
@@ -103,6 +106,7 @@ class Worker:
         try:
             await self._channel.run()
         finally:  # all is said, or the parent is gone
+            self._questions.close()
             for _ in range(2):
                 self._stop()
             self._serving.cancel()
@@ -178,8 +182,12 @@ class Worker:
                 raise AssertionError(f"told {message}")
 
     def _asked(self, question: Question) -> None:
-        if self._nursery is not None:
-            self._nursery.start_soon(self._answer, question)
+        self._questions.send_nowait(question)
+
+    async def _answer_all(self) -> None:
+        """In their order, which is that of what the parent wants: the last Drain counts."""
+        async for question in self._to_answer:
+            await self._answer(question)
 
     async def _answer(self, question: Question) -> None:
         """Answer when the server runs, and what it did before has been told."""

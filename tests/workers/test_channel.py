@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 
+import pytest
 import trio
+from structlog.testing import capture_logs
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 
-from poptrio.workers.channel import LATER, Channel
+from poptrio.workers.channel import LATER, Channel, ChannelError
 
 
 @dataclass(frozen=True)
@@ -152,3 +154,22 @@ async def test_frames_in_any_pieces(nursery):
         await wait_all_tasks_blocked()
     assert [word.text[0] for word in there.told] == ["a", "b"]
     nursery.cancel_scope.cancel()
+
+
+async def test_a_question_that_cannot_be_carried_is_the_askers_fault_and_nobody_elses(nursery):
+    here, there = await two_ends(nursery)
+    caught = []
+
+    async def ask():
+        with pytest.raises(ChannelError, match="function cannot be carried to another process"):
+            await here.channel.ask(lambda: None)
+        caught.append(True)
+
+    with capture_logs() as logs:
+        nursery.start_soon(ask)
+        here.channel.tell(Word("told at the same time"))
+        await wait_all_tasks_blocked()
+    assert caught == [True]
+    assert there.told == [Word("told at the same time")]
+    assert there.questions == []
+    assert [entry["event"] for entry in logs] == ["internal error"]
