@@ -22,6 +22,9 @@ LONGEST_OUTPUT = 4096
 TERMINATE_WAIT = 1.0
 """Seconds between SIGTERM and SIGKILL for a script whose time is over."""
 
+KILL_WAIT = 5.0
+"""Seconds for a killed script to be gone: the kernel may keep one that waits for a file server or a device."""
+
 OVERFLOW_WAIT = 0.01
 """Seconds between two reads of what is thrown away."""
 
@@ -135,6 +138,8 @@ class ScriptRunner:
             log.info("script ended", **known, output=text, seconds=seconds)
             return
         why = _how(process.returncode) if timely else f"it ran longer than {self._timeout:g} s and was killed"
+        if not timely and process.returncode is None:
+            why += ", but the kernel keeps it"
         log.warning("script failed", **known, why=why, output=text, seconds=seconds)
 
 
@@ -166,9 +171,9 @@ async def _terminate(process: trio.Process) -> None:
 
 
 async def _kill(process: trio.Process) -> None:
-    """End the script, whose end nobody has noticed yet, and its children."""
+    """End the script, whose end nobody has noticed yet, and its children; what is kept by the kernel is left behind."""
     _signal_group(process, signal.SIGKILL)
-    with trio.CancelScope(shield=True):
+    with trio.move_on_after(KILL_WAIT, shield=True):
         await process.wait()
 
 

@@ -10,6 +10,8 @@ from contextlib import closing
 from ipaddress import IPv4Address, IPv4Network
 
 import pytest
+import trio
+from structlog.testing import capture_logs
 
 from poptrio.crypto.mppe_keys import MppeParameters
 from poptrio.datapath.base import CallEndpoint
@@ -18,7 +20,7 @@ from poptrio.datapath.kernel.ccp_socket import CcpSocket
 from poptrio.datapath.kernel.closer import Closer
 from poptrio.datapath.kernel.device import device_prefix
 from poptrio.datapath.kernel.netlink import LinkCounts, Netlink
-from poptrio.datapath.kernel.path import KernelDataPath, KernelSettings
+from poptrio.datapath.kernel.path import REMOVE_TIMEOUT, KernelDataPath, KernelSettings
 from poptrio.testing.namespaces import Namespace, join
 
 needs_root = [
@@ -285,3 +287,16 @@ async def test_a_data_path_that_has_ended_takes_no_calls(kernel_path):
     kernel_path._close_calls()
     with pytest.raises(OSError, match="the data path has ended"):
         kernel_path.open_call(KERNEL_CALL, Told())
+
+
+async def test_a_kernel_that_does_not_remove_devices_does_not_keep_the_server(kernel_path, monkeypatch, autojump_clock):
+    released = threading.Event()
+    monkeypatch.setattr(kernel_path, "_open", lambda resources: None)
+    monkeypatch.setattr(kernel_path, "_read", trio.sleep_forever)
+    monkeypatch.setattr(kernel_path, "_remove_devices", released.wait)
+    with capture_logs() as logs:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(kernel_path.run)
+            kernel_path.close()
+    released.set()
+    assert [(entry["event"], entry["seconds"]) for entry in logs] == [("devices not removed", REMOVE_TIMEOUT)]

@@ -25,6 +25,7 @@ from poptrio.api import (
     ServerInfo,
     Traffic,
 )
+from poptrio.plugins import script_runner
 from poptrio.plugins.script_runner import LONGEST_OUTPUT, Script, ScriptRunner
 from poptrio.plugins.scripts import environment
 from poptrio.server.hooks import Hooks
@@ -277,6 +278,20 @@ async def test_a_script_that_takes_too_long_is_killed_with_its_children(script, 
     assert entry["why"] == "it ran longer than 0.3 s and was killed"
     assert 0.3 <= entry["seconds"] < PATIENCE
     await until(lambda: all(map(is_gone, pids.read_text().split())))
+
+
+async def test_a_script_that_the_kernel_keeps_is_left_behind(autojump_clock):
+    class Kept:
+        pid = 2**22 + 1  # nobody's
+
+        async def wait(self):
+            await trio.sleep_forever()
+
+    begun = trio.current_time()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await script_runner._kill(Kept())
+    assert trio.current_time() - begun == script_runner.KILL_WAIT
 
 
 async def test_a_child_that_does_not_want_to_end_is_killed_when_its_script_has_ended(script, tmp_path):

@@ -12,6 +12,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
+import structlog
 import trio
 
 from poptrio.datapath.base import CallEndpoint, CallOwner, DataPathCounters, PathSettings, Preparation
@@ -30,8 +31,13 @@ BATCH = 64
 SOCKET_CLOSERS = 3
 """Threads that close sockets of PPTP; each waits for a grace period of the kernel, which they can share."""
 
+REMOVE_TIMEOUT = 30.0
+"""Seconds for the kernel to remove all devices at the end, which it does together."""
+
 MOST_PENDING = 3000
 """Descriptors that may wait for being closed; new calls are refused above, so that they cannot run out."""
+
+_log = structlog.get_logger("poptrio.datapath")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,8 +76,10 @@ class KernelDataPath:
                 await self._read()
             finally:
                 self._close_calls()
-                with trio.CancelScope(shield=True):
-                    await trio.to_thread.run_sync(self._remove_devices)
+                with trio.move_on_after(REMOVE_TIMEOUT, shield=True) as removing:
+                    await trio.to_thread.run_sync(self._remove_devices, abandon_on_cancel=True)
+                if removing.cancelled_caught:
+                    _log.error("devices not removed", seconds=REMOVE_TIMEOUT)
 
     def open_call(self, endpoint: CallEndpoint, owner: CallOwner) -> KernelCallPath:
         """Start to take GRE packets of this call. Raises OSError when the kernel refuses it."""
