@@ -1,10 +1,13 @@
 """``poptrio capture``: what passes in a call, as a file for Wireshark."""
 
+import errno
 import os
+import stat
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -12,13 +15,15 @@ import typer
 
 from poptrio.cli.common import ExitCode
 from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, fail
+from poptrio.cli.selecting import Call, User
 from poptrio.observe import pcapng
 from poptrio.observe.diagnosis import human_bytes
 from poptrio.observe.log import escape
 
-Whom = Annotated[str, typer.Argument(metavar="CALL-OR-USER", help="A Call ID, or the user of a call.")]
+Whom = Annotated[
+    str | None, typer.Argument(metavar="CALL-OR-USER", help="A Call ID if it is a number, else the user of a call.")
+]
 Write = Annotated[Path, typer.Option("--write", "-w", metavar="FILE", help="The file; `-` is standard output.")]
-IsUser = Annotated[bool, typer.Option("--user", help="It is a user, although it is a number.")]
 Wait = Annotated[bool, typer.Option("--wait", help="If the user has no call, wait for the next one.")]
 Seconds = Annotated[
     float | None,
@@ -31,9 +36,10 @@ Octets = Annotated[
 
 
 def capture(
-    whom: Whom,
     write: Write,
-    is_user: IsUser = False,
+    whom: Whom = None,
+    user: User = None,
+    call: Call = None,
     wait: Wait = False,
     seconds: Seconds = None,
     octets: Octets = None,
@@ -44,12 +50,17 @@ def capture(
     It ends after its time, with its size, with the call, or by Ctrl-C. The server logs who captures whom. Passwords
     that are sent in clear are masked, but what users do is readable: only you can read the file that is made.
     """
-    by_number = whom.isascii() and whom.isdigit() and not is_user
-    if by_number and int(whom) > 0xFFFF:
-        raise typer.BadParameter(f"{whom} is no Call ID, which is at most 65535; --user says that it is a user")
+    if [whom, user, call].count(None) != 2:
+        raise typer.BadParameter("say whom to capture, once: CALL-OR-USER, --user or --call")
+    if whom is not None and whom.isascii() and whom.isdigit():
+        call = int(whom)
+        if call > 0xFFFF:
+            raise typer.BadParameter(f"{whom} is no Call ID, which is at most 65535; for a user say --user {whom}")
+    elif whom is not None:
+        user = whom
     query = {
-        "call": int(whom) if by_number else None,
-        "user": None if by_number else whom,
+        "call": call,
+        "user": user,
         "wait": "true" if wait else None,
         "seconds": seconds,
         "octets": octets,
@@ -113,8 +124,42 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
         yield sys.stdout.buffer
         return
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = private_file(path)
     except OSError as error:
         fail(f"{path} cannot be written: {error.strerror}")
     with open(descriptor, "wb") as file:
         yield file
+
+
+def private_file(path: Path) -> int:
+    """A descriptor of the file ``path``, which only its owner can read. Raises OSError.
+
+    An old file is replaced: whoever may read it, or has it open, sees nothing of the new one. Links are followed, so
+    that `/dev/stdout` may be a file, and pipes and devices stay as they are.
+    """
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            return _emptied(path)
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:100]}.")
+    try:
+        os.replace(name, path)
+    except OSError:
+        os.close(descriptor)
+        os.unlink(name)
+        raise
+    return descriptor
+
+
+def _emptied(path: Path) -> int:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISREG(status.st_mode):
+            if status.st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "it belongs to somebody else, who could read it; name another file")
+            os.fchmod(descriptor, 0o600)
+            os.ftruncate(descriptor, 0)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor

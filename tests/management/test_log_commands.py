@@ -1,6 +1,7 @@
 """``poptrio log``, ``poptrio trace`` and ``poptrio capture`` against a running server."""
 
 import json
+import os
 import stat
 import sys
 
@@ -11,6 +12,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from poptrio.cli import app
+from poptrio.cli.capture import private_file
 from poptrio.observe import pcapng
 
 
@@ -96,6 +98,51 @@ async def test_a_capture_goes_into_a_file_that_only_its_owner_can_read(api, tmp_
     assert ended.endswith(": the call is over")
 
 
+def test_an_old_file_is_replaced_by_one_that_only_its_owner_can_read(tmp_path):
+    path = tmp_path / "old.pcapng"
+    path.write_text("old")
+    path.chmod(0o644)
+    with path.open("rb") as reader:
+        with open(private_file(path), "wb") as file:
+            file.write(b"new")
+        assert reader.read() == b"old", "who has the old one open sees nothing of the capture"
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed(tmp_path, there):
+    path, link = tmp_path / "old.pcapng", tmp_path / "link"
+    if there:
+        path.write_text("an old one")
+        path.chmod(0o644)
+    link.symlink_to(path)
+    with open(private_file(link), "wb") as file:
+        file.write(b"new")
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o600)
+    assert link.is_symlink()
+
+
+def test_a_link_to_a_file_of_somebody_else_is_refused(tmp_path, monkeypatch):
+    path, link = tmp_path / "old.pcapng", tmp_path / "link"
+    path.write_text("old")
+    link.symlink_to(path)
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="belongs to somebody else"):
+        private_file(link)
+    assert path.read_text() == "old"
+
+
+def test_a_pipe_stays_as_it_is(tmp_path):
+    path = tmp_path / "pipe"
+    os.mkfifo(path, 0o644)
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        os.write(descriptor := private_file(path), b"x")
+        os.close(descriptor)
+        assert reader.read() == b"x"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+
+
 async def test_a_capture_goes_to_standard_output_for_wireshark(api):
     async with api() as server:
         done = await captured_while_alice_talks(server, "alice", "-w", "-")
@@ -114,13 +161,21 @@ async def test_a_capture_of_nobody_is_refused_and_makes_no_file(api, tmp_path):
         assert "captured 0 packets" in waited.stderr
         assert waited.stderr.endswith("bob did not call within 0.2 s\n")
         assert "no call 70000" not in (await poptrio(server, "capture", "70000", "-w", path)).stderr
-        assert "no call of 17" in (await poptrio(server, "capture", "17", "--user", "-w", path)).stderr
+        assert "no call of 17" in (await poptrio(server, "capture", "--user", "17", "-w", path)).stderr
+        assert "no call of bob" in (await poptrio(server, "capture", "--user=bob", "-w", path)).stderr
+        assert "no call 17" in (await poptrio(server, "capture", "--call", "17", "-w", path)).stderr
         assert "no call 17" in (await poptrio(server, "capture", "17", "-w", path)).stderr
 
 
-def test_without_a_file_or_with_a_wrong_call_id_it_is_wrong_usage(tmp_path):
+@pytest.mark.parametrize(
+    "whom", [["70000"], [], ["alice", "--user", "alice"], ["--user", "alice", "--call", "17"], ["--call", "70000"]]
+)
+def test_whom_to_capture_is_said_once(tmp_path, whom):
+    assert CliRunner().invoke(app, ["capture", *whom, "-w", str(tmp_path / "x")]).exit_code == 2
+
+
+def test_without_a_file_it_is_wrong_usage():
     assert CliRunner().invoke(app, ["capture", "17"]).exit_code == 2
-    assert CliRunner().invoke(app, ["capture", "70000", "-w", str(tmp_path / "x")]).exit_code == 2
 
 
 async def test_a_file_that_cannot_be_written_is_said(api, tmp_path):
