@@ -15,12 +15,12 @@ WORDS = "words"
 MAY_IMPORT = {
     # decides: no I/O, no clock (a lint rule holds that)
     "crypto": set(),
-    "protocols": {"crypto", "errors", "state"},
+    "protocols": {"crypto", "errors", "hiding", "state"},
     # moves
     "datapath": {"crypto", "protocols", "errors", "address_ranges"},
     # schedules
     "runtime": {"protocols", "datapath", "errors", "measurements"},
-    "observe": {"errors", "calls", "measurements"},
+    "observe": {"errors", "hiding", "calls", "measurements"},
     "config": {"observe", WORDS},
     "client": {"protocols", "datapath", "runtime", "errors"},
     "server": {"protocols", "datapath", "runtime", "observe", "config", WORDS},

@@ -11,7 +11,7 @@ from poptrio.config import cross_checks
 from poptrio.config.config import Config
 from poptrio.config.effects import PLUGIN_LISTS, Effect, effect_of
 from poptrio.config.faults import KeyPath
-from poptrio.config.hiding import without_secrets
+from poptrio.hiding import without_secrets
 
 NOTHING = "(none)"
 LONGEST_VALUE = 300

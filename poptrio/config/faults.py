@@ -13,8 +13,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from poptrio.config.hiding import without_secrets
 from poptrio.errors import ConfigFault
+from poptrio.hiding import without_secrets
 
 KeyPath = tuple[str, ...]
 

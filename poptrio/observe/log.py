@@ -1,7 +1,7 @@
 """Logs: structlog to standard error or the journal, as readable lines or as JSON, safe against what peers choose.
 
 A client chooses its user name, host name and vendor; none of them may forge a line, a field or a terminal command. So
-every value that is not printable is escaped here, once, for all log calls. Values under a secret's name are hidden.
+every value that is not printable is escaped here, once, for all log calls. Secrets are hidden (`poptrio.hiding`).
 
 Levels belong to areas (`poptrio.observe.areas`) and change while the server runs. A logger, however it was made and
 bound, ends in the one `_Sink` of its area and looks at a number there, so that a change counts at once for all of them
@@ -19,17 +19,15 @@ from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poptrio.errors import ConfigError, ConfigFault
+from poptrio.hiding import HIDDEN, hidden_in_addresses, names_a_secret
 from poptrio.observe import journald
 from poptrio.observe.areas import Level, Levels, area_of
 
 Format = Literal["console", "json"]
 Output = Literal["stderr", "journald"]
 
-HIDDEN = "(hidden)"
 LONGEST_VALUE = 2000
 """Characters of one value; what a peer chose may be far longer, and says no more."""
-
-_SECRET_NAMES = frozenset({"password", "passwords", "secret", "secrets", "key", "keys"})
 
 
 class _Sink:
@@ -230,7 +228,9 @@ def make_safe(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDi
     safe = _safe_mapping(event)
     if traceback is not None:
         # Indented, so that no line of an exception's text can pass for a line of the log.
-        safe["exception"] = "\n".join(f"    {escape(line)}" for line in str(traceback).splitlines())
+        safe["exception"] = "\n".join(
+            f"    {escape(line)}" for line in hidden_in_addresses(str(traceback)).splitlines()
+        )
     return safe
 
 
@@ -242,10 +242,7 @@ def escape(text: str) -> str:
 
 
 def _safe_mapping(mapping: Mapping[str, object]) -> dict[str, object]:
-    return {
-        escape(str(name)): HIDDEN if str(name).rpartition("_")[2].lower() in _SECRET_NAMES else _safe(value)
-        for name, value in mapping.items()
-    }
+    return {escape(str(name)): HIDDEN if names_a_secret(str(name)) else _safe(value) for name, value in mapping.items()}
 
 
 def _safe(value: object) -> object:
@@ -263,6 +260,7 @@ def _safe(value: object) -> object:
 
 
 def _bounded(text: str) -> str:
+    text = hidden_in_addresses(text)
     left_out = len(text) - LONGEST_VALUE
     return escape(text) if left_out <= 0 else f"{escape(text[:LONGEST_VALUE])}… ({left_out} more)"
 

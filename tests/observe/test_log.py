@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 import structlog
 
 from poptrio.errors import ConfigError
+from poptrio.hiding import HIDDEN, names_a_secret
 from poptrio.observe import journald, log
 from poptrio.observe.areas import Levels
 
@@ -115,13 +117,37 @@ def test_values_inside_containers_are_escaped_too(capsys: pytest.CaptureFixture[
     assert record["error"] == r"d\n"
 
 
-@pytest.mark.parametrize("name", ["password", "secret", "key", "start_key", "shared_secret", "Password", "keys"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("password", "secret", "key", "start_key", "shared_secret", "Password", "keys", "sharedSecret"),
+        *("token", "passphrase", "bindpw", "psk", "credentials", "pin", "api_key", "userpasswd"),
+    ],
+)
 def test_values_under_the_name_of_a_secret_are_hidden(capsys: pytest.CaptureFixture[str], name: str):
     log.configure("info", "json")
     structlog.get_logger().info("plugin", **{name: "hunter2", "table": {name: "hunter2"}})
     written = capsys.readouterr().err
     assert "hunter2" not in written
-    assert written.count(log.HIDDEN) == 2
+    assert written.count(HIDDEN) == 2
+
+
+def test_a_password_in_the_address_of_a_server_is_hidden(capsys: pytest.CaptureFixture[str]):
+    log.configure("info", "json")
+    try:
+        raise OSError("no answer from ldap://root:hunter2@host/")
+    except OSError as error:
+        structlog.get_logger().exception("no answer", server="ldap://root:hunter2@host/", why=[error])
+    written = capsys.readouterr().err
+    assert "hunter2" not in written
+    assert written.count(f"ldap://root:{HIDDEN}@host/") >= 3
+
+
+def test_no_field_of_our_own_records_has_the_name_of_a_secret():
+    page = Path(__file__).parents[2] / "docs/reference/log.md"
+    fields = re.findall(r"^\| `(\w+)`", page.read_text(), re.MULTILINE)
+    assert "user" in fields
+    assert [field for field in fields if names_a_secret(field)] == []
 
 
 def test_a_traceback_is_written_once_and_its_text_cannot_start_a_line(capsys: pytest.CaptureFixture[str]):

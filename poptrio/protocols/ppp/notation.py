@@ -10,6 +10,7 @@ from enum import Enum, auto
 from ipaddress import IPv4Address
 
 from poptrio.errors import MalformedPacket
+from poptrio.hiding import HIDDEN
 from poptrio.protocols.ppp.frames import LARGEST_FRAME, Packet, Protocol, split_frame
 from poptrio.protocols.ppp.lcp import AuthProtocol
 from poptrio.protocols.wire import Reader, type_length_values
@@ -38,7 +39,6 @@ EAP_TYPES = {1: "identity", 2: "notification", 3: "nak", 4: "md5", 26: "mschap-v
 
 EAP_TEXTS = ("identity", "notification")
 
-HIDDEN = "(hidden)"
 _SECRETIVE = (Protocol.PAP, Protocol.CHAP, Protocol.EAP)
 
 
