@@ -108,7 +108,6 @@ def _process(server: Operated) -> Iterator[Measurement]:
     for process, lag in server.lags().items():
         yield m.LAG.at(lag.histogram, process)
         yield m.LONGEST_LAG.at(lag.longest, process)
-        lag.longest = 0.0
     workers = config.server.worker_count if config.server.worker_count > 1 else 0
     yield m.WORKERS.at(workers)
     yield m.WORKERS_RUNNING.at(server.workers_running)

@@ -70,7 +70,7 @@ LAG = Metric("event_loop_lag_seconds", "histogram", "How late is the event loop,
 LONGEST_LAG = Metric(
     "event_loop_longest_lag_seconds",
     "gauge",
-    "How late was it at worst since this was last read?",
+    "How late was it at worst in the last minute?",
     ("process",),
 )
 WORKERS = Metric("workers", "gauge", "How many worker processes should there be ([server] workers)? 0: no workers.")

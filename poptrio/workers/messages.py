@@ -10,7 +10,7 @@ from poptrio.decisions import Accept
 from poptrio.errors import CauseOfEnd, ConfigFault
 from poptrio.observe.areas import Levels
 from poptrio.protocols.ppp.auth_requests import AuthRequest
-from poptrio.runtime.loop_lag import LoopLag
+from poptrio.runtime.loop_lag import NewLag
 from poptrio.server.authentication import Answer
 from poptrio.server.captures import CaptureOrder
 from poptrio.server.tracing import Subject
@@ -255,7 +255,7 @@ class Counted:
     left_out: Counter[str]
     packets: Counter[str]
     strays: Counter[str]
-    lag: LoopLag
+    lag: NewLag
     connections: int
 
 

@@ -4,6 +4,7 @@ import trio
 
 from poptrio.management.metrics import exposition
 from poptrio.observe.metrics import Exposer
+from poptrio.runtime.loop_lag import SLOT, WINDOW
 from poptrio.workers.worker import REPORT_INTERVAL
 
 TOLD = REPORT_INTERVAL + 0.1
@@ -58,7 +59,9 @@ async def test_connections_and_event_loops_of_all_processes(fleet, log, autojump
         assert "poptrio_control_connections 2.0" in told
         assert 'poptrio_event_loop_longest_lag_seconds{process="worker-1"} 0.4' in told
         assert "poptrio_workers_running 2.0" in told
-        await trio.sleep(TOLD)
+        told = await lines(workers)
+        assert 'poptrio_event_loop_longest_lag_seconds{process="worker-1"} 0.4' in told, "reading forgets nothing"
+        await trio.sleep(WINDOW + SLOT)
         told = await lines(workers)
         assert 'poptrio_event_loop_longest_lag_seconds{process="worker-1"} 0.0' in told
         assert 'poptrio_event_loop_lag_seconds_bucket{le="0.25",process="worker-1"} 0.0' not in told
