@@ -143,6 +143,11 @@ class PoolState:
     held: int
     leases: Callable[[], Iterable[PoolLease]] = field(default=_nobody, repr=False, compare=False)
 
+    @property
+    def free(self) -> int:
+        """How many calls can still have one."""
+        return self.size - self.held
+
     @classmethod
     def of(cls, name: str, size: int, leases: Sequence[PoolLease]) -> Self:
         """A pool all of whose leases are known now."""

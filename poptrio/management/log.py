@@ -8,6 +8,7 @@ from pydantic import Field
 
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked, Nothing
 from poptrio.observe.areas import Level, Levels
+from poptrio.server.captures import LIST_CALLS
 from poptrio.server.tracing import LONGEST_TRACE, TRACE_SECONDS, Subject, TooManyTraces, UnknownArea
 
 
@@ -83,7 +84,7 @@ async def begin_trace(asked: Asked, order: TraceOrder) -> LogView:
     if subject is None:
         raise ApiError(422, "say whom to trace", "give call, user or peer")
     if subject.kind == "call" and not any(call.info.call_id == order.call for call in asked.server.calls()):
-        raise ApiError(404, f"there is no call {order.call}", "`poptrio sessions` lists those that there are")
+        raise ApiError(404, f"there is no call {order.call}", LIST_CALLS)
     try:
         asked.server.tracing.trace(subject, order.seconds, asked.by)
     except TooManyTraces as error:

@@ -1,7 +1,6 @@
 """``/metrics``: reads what server and plugins have counted, when somebody asks for it."""
 
 import platform
-import time
 from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -22,8 +21,6 @@ DROP_REASONS = ("clear_text", "foreign_source", "no_network", "undecryptable", "
 
 STRAY_REASONS = ("no_such_call", "wrong_source", "malformed", "no_such_address", "receive_failed")
 """The `DataPathCounters`."""
-
-STARTED_AT = time.time()
 
 
 async def metrics(asked: Asked, query: Nothing) -> Text:
@@ -78,7 +75,7 @@ def _plugins(server: Operated) -> Iterator[Measurement]:
     for plugin_name, pool in hooks.reports.pools():
         yield m.POOL_SIZE.at(pool.size, plugin_name, pool.name)
         yield m.POOL_HELD.at(pool.held, plugin_name, pool.name)
-        yield m.POOL_FREE.at(pool.size - pool.held, plugin_name, pool.name)
+        yield m.POOL_FREE.at(pool.free, plugin_name, pool.name)
     for (name, hook), count in hooks.reports.failures.items():
         yield m.PLUGIN_REPORT_FAILURES.at(count, name, hook.removeprefix(m.PREFIX))
     yield m.WAITING.at(throttle.waiting)
@@ -113,7 +110,7 @@ def _process(server: Operated) -> Iterator[Measurement]:
     yield m.WORKERS_RUNNING.at(server.workers_running)
     yield from (m.WORKER_RESTARTS.at(stats.worker_restarts[number], str(number)) for number in range(workers))
     yield m.BUILD.at(1, version("poptrio"), platform.python_version(), config.server.datapath)
-    yield m.STARTED.at(STARTED_AT)
+    yield m.STARTED.at(stats.started.timestamp())
     yield m.STOPPING.at(server.stopping)
     yield from (m.RELOADS.at(stats.reloads[good], "good" if good else "bad") for good in (True, False))
     yield m.RELOADED_AT.at(stats.reloaded_at)

@@ -3,13 +3,13 @@
 import itertools
 from datetime import UTC, datetime
 from ipaddress import IPv4Address
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked, Nothing
-
-MOST_IN_A_PAGE = 1000
+from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.measurements import PoolState
 
 
 class PluginHealth(Answer):
@@ -115,11 +115,7 @@ async def list_plugins(asked: Asked, query: Nothing) -> PluginList:
 async def list_pools(asked: Asked, query: Nothing) -> PoolList:
     """The pools of inner addresses, and how full they are. Addresses outside of all pools are seen in sessions only."""
     pools = asked.server.authority.hooks.reports.pools()
-    views = (
-        PoolView(plugin=plugin, pool=pool.name, size=pool.size, held=pool.held, free=pool.size - pool.held)
-        for plugin, pool in pools
-    )
-    return PoolList(pools=tuple(views))
+    return PoolList(pools=tuple(PoolView(**_facts(plugin, pool)) for plugin, pool in pools))
 
 
 async def show_pool(asked: Asked, query: PoolQuery) -> PoolPage:
@@ -136,17 +132,17 @@ async def show_pool(asked: Asked, query: PoolQuery) -> PoolPage:
     leases = (lease for lease in pool.leases() if query.user in ("", lease.user))
     page = list(itertools.islice(leases, query.offset, end + 1))
     return PoolPage(
-        plugin=plugin,
-        pool=pool.name,
-        size=pool.size,
-        held=pool.held,
-        free=pool.size - pool.held,
+        **_facts(plugin, pool),
         leases=tuple(
             LeaseView(address=lease.address, user=lease.user, session_id=lease.session_id)
             for lease in page[: query.limit]
         ),
         more=len(page) > query.limit,
     )
+
+
+def _facts(plugin: str, pool: PoolState) -> dict[str, Any]:
+    return {"plugin": plugin, "pool": pool.name, "size": pool.size, "held": pool.held, "free": pool.free}
 
 
 def _time(unix_seconds: float) -> datetime | None:

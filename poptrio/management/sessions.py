@@ -11,14 +11,14 @@ from pydantic import Field
 
 from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked
+from poptrio.management.paging import MOST_IN_A_PAGE
 from poptrio.management.slices import SLICE, VIEWS
 from poptrio.server.call import DROPS
 from poptrio.server.call_events import CallState, ObservedCall, address_of, state_of, user_of
+from poptrio.server.captures import LIST_CALLS
 from poptrio.server.domains import folded
 
 log = structlog.get_logger("poptrio.management")
-
-MOST_IN_A_PAGE = 1000
 
 CallId = Annotated[int, Field(ge=0, le=65535)]
 Octets = Annotated[int, Field(ge=0)]
@@ -170,14 +170,16 @@ async def show_session(asked: Asked, query: OneCall) -> SessionDetails:
     for call in asked.server.calls():
         if call.info.call_id == query.call:
             return SessionDetails(**_facts(asked, call), **_details(call))
-    raise ApiError(404, f"there is no call {query.call}", "`poptrio sessions` lists those that there are")
+    raise ApiError(404, f"there is no call {query.call}", LIST_CALLS)
 
 
 async def kick(asked: Asked, order: Kick) -> Kicked:
     """End calls, with goodbyes, as an administrator's act (admin-reset)."""
     selects = order.model_dump(exclude={"reason", "all"}, exclude_none=True)
-    if order.all == bool(selects):
-        raise ApiError(422, "say which calls to end", "give call, user, address or peer, or all")
+    if order.all and selects:
+        raise ApiError(422, "all calls are to be ended, and some", f"leave out all, or {' and '.join(selects)}")
+    if not order.all and not selects:
+        raise ApiError(422, "say which calls to end", f"give {', '.join(Selection.model_fields)}, or all")
     chosen: list[int] = []
     async for call in _selected(asked, order, _any):
         if call.cause is None:  # else it is ending by itself

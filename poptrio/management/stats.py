@@ -10,8 +10,6 @@ from poptrio.management.endpoint import Answer, Asked, Nothing
 from poptrio.management.slices import SLICE
 from poptrio.server.call_events import CallState, state_of
 
-STARTED = datetime.now(UTC)
-
 
 class ServerStats(Answer):
     """What the server counts."""
@@ -25,6 +23,8 @@ class ServerStats(Answer):
     stopping: bool
     draining: bool
     """Whether it takes no new calls, and stops when those that it has are over."""
+    drain_seconds_left: float | None
+    """Seconds until the calls that are left are ended; null without a deadline, or where nothing is drained."""
     calls: dict[str, int]
     """Calls by state."""
     calls_total: int
@@ -57,11 +57,12 @@ async def show_stats(asked: Asked, query: Nothing) -> ServerStats:
         rate_in, rate_out = rate_in + from_client, rate_out + to_client
     return ServerStats(
         version=__version__,
-        started=STARTED,
-        seconds=round((datetime.now(UTC) - STARTED).total_seconds(), 3),
+        started=stats.started,
+        seconds=round((datetime.now(UTC) - stats.started).total_seconds(), 3),
         workers=server.config.server.worker_count,
         stopping=server.stopping,
         draining=server.drain_state.active,
+        drain_seconds_left=server.drain_state.seconds_left,
         calls={state.value: count for state, count in states.items()},
         calls_total=len(calls),
         up_total=stats.up,

@@ -4,6 +4,7 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -40,7 +41,8 @@ class Stats:
 
     ``failed`` are calls that ended without having been up, ``refusals`` are counted by the labels of `refusals`,
     ``left_out`` are log lines by event, ``reloads`` counts by whether they were good; ``reloaded_at`` is when the last
-    good one was, in Unix seconds, 0.0 before. ``worker_restarts`` are by number of the worker.
+    good one was, in Unix seconds, 0.0 before. ``worker_restarts`` are by number of the worker. ``started`` is when this
+    process began to be the server.
     """
 
     up: int = 0
@@ -52,6 +54,7 @@ class Stats:
     reloads: Counter[bool] = field(default_factory=Counter)
     reloaded_at: float = 0.0
     worker_restarts: Counter[int] = field(default_factory=Counter)
+    started: datetime = field(default_factory=partial(datetime.now, UTC))
 
     @property
     def refused(self) -> int:

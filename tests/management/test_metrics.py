@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from datetime import datetime
 from ipaddress import IPv4Address
 
 import pytest
@@ -106,6 +107,12 @@ async def test_the_longest_lag_is_there_for_whoever_reads(api):
         assert samples.of("event_loop_longest_lag_seconds", process="server") == 0.3
     assert second.of("event_loop_lag_seconds_count", process="server") == 2
     assert second.of("event_loop_lag_seconds_bucket", process="server", le="0.25") == 1
+
+
+async def test_the_server_was_started_once(api):
+    async with api() as server:
+        told = datetime.fromisoformat((await server.get("/v1/stats"))["started"]).timestamp()
+        assert (await scrape(server)).of("start_time_seconds") == told == server.memory.server.stats.started.timestamp()
 
 
 async def test_refusals_have_the_limit_as_their_reason(api):

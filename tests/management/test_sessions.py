@@ -70,4 +70,6 @@ async def test_kicking_nobody_says_so(api):
         assert (await server.post("/v1/kick", user="bob"))["ended"] == 0
         refused = await server.post("/v1/kick", 422)
         assert "which calls" in refused["error"]
-        assert "all" in refused["remedy"]
+        assert refused["remedy"] == "give call, session_id, user, address, peer, or all"
+        refused = await server.post("/v1/kick", 422, all=True, user="bob")
+        assert refused == {"error": "all calls are to be ended, and some", "remedy": "leave out all, or user"}
