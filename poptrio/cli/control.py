@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from poptrio.cli.common import ExitCode, Json, print_json
-from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking
+from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, counted
 from poptrio.observe.log import escape
 
 
@@ -37,14 +37,16 @@ def drain(
     if as_json:
         print_json(answer)
         return
-    calls, left = answer["calls"], answer["seconds_left"]
+    count, left = answer["calls"], answer["seconds_left"]
+    calls = f"{counted(count)} {'is' if count == 1 else 'are'}"
     if cancel:
-        typer.echo(f"taking calls again; {calls} are up")
-    elif not calls:
+        typer.echo(f"taking calls again; {calls} up")
+    elif not count:
         typer.echo("no calls are left; the server stops")
     else:
-        ends = "until they end by themselves" if left is None else f"for {left:.0f} s at most"
-        typer.echo(f"draining: no new calls; {calls} are left, {ends}")
+        by_itself = "it ends by itself" if count == 1 else "they end by themselves"
+        ends = f"until {by_itself}" if left is None else f"for {left:.0f} s at most"
+        typer.echo(f"draining: no new calls; {calls} left, {ends}")
 
 
 def _post(socket: Path, path: str, **body: object) -> dict[str, Any]:

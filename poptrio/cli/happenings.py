@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Group
 
-from poptrio.cli.common import Json, json_text, print_json
+from poptrio.cli.common import Json, json_text
 from poptrio.cli.managing import (
     DEFAULT_INTERVAL,
     DEFAULT_SOCKET,
@@ -22,13 +22,14 @@ from poptrio.cli.managing import (
 )
 from poptrio.cli.selecting import Peer, User
 from poptrio.cli.sessions import local_time, who
+from poptrio.management.paging import MOST_IN_A_PAGE
 from poptrio.observe.diagnosis import human_bytes, human_seconds
 from poptrio.observe.log import escape
 
 Cause = Annotated[
     str | None, typer.Option("--cause", help="Failures by this cause only, for instance no-gre (see causes.md).")
 ]
-Most = Annotated[int, typer.Option("--limit", min=1, max=1000, help="So many failures, the newest first.")]
+Most = Annotated[int, typer.Option("--limit", min=1, max=MOST_IN_A_PAGE, help="So many failures, the newest first.")]
 Lines = Annotated[bool, typer.Option("--json", help="Print a JSON object on a line for each event.")]
 
 
@@ -46,14 +47,13 @@ def failures(
 
     Each with the sentence of the log, what to do about it, and the error numbers that Windows may show its user.
     """
-    if watch and as_json:
-        raise typer.BadParameter("--watch shows a table; leave --json out")
     query = {"user": user, "peer": peer, "cause": cause, "limit": limit}
     with asking(socket) as client:
-        if as_json:
-            print_json(client.get("/v1/failures", **query)["failures"])
-        else:
-            show(lambda: _drawn(client.get("/v1/failures", **query)["failures"]), watch, interval)
+
+        def read() -> list[dict[str, Any]]:
+            return client.get("/v1/failures", **query)["failures"]  # type: ignore[no-any-return]
+
+        show(lambda: _drawn(read()), read, as_json=as_json, watch=watch, interval=interval)
 
 
 def events(user: User = None, peer: Peer = None, as_json: Lines = False, socket: Socket = DEFAULT_SOCKET) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from poptrio.cli.common import ExitCode, Json, print_json
-from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking
+from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, counted
 from poptrio.cli.selecting import Address, Call, Peer, User, Yes
 
 All = Annotated[bool, typer.Option("--all", help="All calls.")]
@@ -51,4 +51,4 @@ def _sentence(calls: list[int]) -> str:
     if not calls:
         return "ended no call: there is none that fits"
     named = ", ".join(map(str, calls[:MOST_NAMED])) + (", …" if len(calls) > MOST_NAMED else "")
-    return f"ended {'1 call' if len(calls) == 1 else f'{len(calls):,} calls'}: {named}"
+    return f"ended {counted(len(calls))}: {named}"

@@ -6,6 +6,7 @@ import typer
 
 from poptrio.cli.common import Json, print_json
 from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, console, printed, table
+from poptrio.cli.selecting import Call, Peer, User
 from poptrio.observe.areas import Level
 from poptrio.observe.diagnosis import human_seconds
 
@@ -20,9 +21,6 @@ Changes = Annotated[
         "Levels are debug, info, warning and error.",
     ),
 ]
-User = Annotated[str | None, typer.Option("--user", help="Calls of this user, from its authentication on.")]
-Call = Annotated[int | None, typer.Option("--call", min=0, max=65535, help="The call with this Call ID.")]
-Peer = Annotated[str | None, typer.Option("--peer", help="Calls from this outer address, from their first message on.")]
 Seconds = Annotated[float | None, typer.Option("--seconds", min=0.1, help="How long; 600 unless this says otherwise.")]
 Off = Annotated[bool, typer.Option("--off", help="End this trace, or all of them.")]
 
@@ -38,7 +36,7 @@ def log(changes: Changes = None, as_json: Json = False, socket: Socket = DEFAULT
     if as_json:
         print_json(shown)
         return
-    rows = table("AREA", "LEVEL")
+    rows = table("area", "level")
     for area in shown["known_areas"]:
         rows.add_row(area, shown["areas"].get(area, shown["level"]))
     console().print(rows)
@@ -57,9 +55,10 @@ def trace(
     """Log every control message and control packet of one call, user or client address, for a time.
 
     They go to the log of the server, whatever its level, in pppd's notation and without secrets. Calls that begin later
-    count, too. Without an option, show what is traced.
+    count, too: those of a user from its authentication on, those of an address from their first message on. Without an
+    option, show what is traced.
     """
-    subject: dict[str, Any] = {"user": user, "call": call, "peer": peer}
+    subject: dict[str, Any] = {"user": user, "call": call, "peer": peer and str(peer)}
     given = sum(value is not None for value in subject.values())
     if given > 1:
         raise typer.BadParameter("say whom to trace by one of --user, --call and --peer")

@@ -17,7 +17,7 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-from poptrio.cli.common import ExitCode
+from poptrio.cli.common import ExitCode, print_json
 from poptrio.config.management import Management
 from poptrio.observe.diagnosis import human_bytes
 from poptrio.observe.log import escape
@@ -112,8 +112,23 @@ def _lines(large: Table) -> Iterator[str]:
     return ("  ".join(row).rstrip() for row in zip(*padded, strict=True))
 
 
-def show(draw: Callable[[], RenderableType], watch: bool, interval: float) -> None:
-    """Print what ``draw`` makes, with ``watch`` again every ``interval`` seconds until Ctrl-C."""
+def counted(count: int, thing: str = "call") -> str:
+    """So many of them in words: ``1 call``, ``2,000 calls``."""
+    return f"1 {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
+def show(
+    draw: Callable[[], RenderableType], record: Callable[[], object], *, as_json: bool, watch: bool, interval: float
+) -> None:
+    """Print what ``draw`` makes, with ``watch`` again every ``interval`` seconds until Ctrl-C.
+
+    With ``as_json``, print what ``record`` makes as JSON, once.
+    """
+    if watch and as_json:
+        raise typer.BadParameter("--watch shows a table; leave --json out")
+    if as_json:
+        print_json(record())
+        return
     out = console()
     if not watch:
         for part in _parts(draw()):

@@ -1,10 +1,9 @@
 """``poptrio plugins``: which plugins a configuration loads, where they come from, and what they do."""
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from poptrio.cli.common import ConfigFile, ExitCode, Json, load_config, print_json, report_faults
+from poptrio.cli.managing import console, printed, table
 from poptrio.errors import ConfigError
 from poptrio.hookspecs import PREFIX
 from poptrio.server.hooks import load_hooks
@@ -35,8 +34,8 @@ def _record(plugin: Plugin) -> dict[str, object]:
 
 
 def _print_table(loaded: list[Plugin]) -> None:
-    table = Table("plugin", "distribution", "version", "hooks", box=None)
+    rows = table("plugin", "distribution", "version", "hooks")
     for plugin in loaded:
         hooks = ", ".join(hook.removeprefix(PREFIX) for hook in plugin.hooks)
-        table.add_row(plugin.name, plugin.distribution, plugin.version, hooks)
-    Console(highlight=False, markup=False).print(table)
+        rows.add_row(*map(printed, (plugin.name, plugin.distribution, plugin.version, hooks)))
+    console().print(rows)

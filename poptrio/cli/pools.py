@@ -7,7 +7,7 @@ from urllib.parse import quote
 import typer
 from rich.table import Table
 
-from poptrio.cli.common import Json, print_json
+from poptrio.cli.common import Json
 from poptrio.cli.managing import (
     DEFAULT_INTERVAL,
     DEFAULT_SOCKET,
@@ -19,38 +19,39 @@ from poptrio.cli.managing import (
     show,
     table,
 )
+from poptrio.management.paging import MOST_IN_A_PAGE
 
 if TYPE_CHECKING:
     from poptrio.management.client import Client
 
-PAGE = 1000
-
 
 def pools(
     pool: Annotated[str, typer.Option("--pool", help="Show who holds the addresses of this pool.")] = "",
+    plugin: Annotated[str, typer.Option("--plugin", help="Of this plugin, where two have a pool of that name.")] = "",
     watch: Watch = False,
     interval: Interval = DEFAULT_INTERVAL,
     as_json: Json = False,
     socket: Socket = DEFAULT_SOCKET,
 ) -> None:
     """Show the pools of addresses and how full they are; with `--pool`, who holds what."""
-    if watch and as_json:
-        raise typer.BadParameter("--watch shows a table; leave --json out")
+    if plugin and not pool:
+        raise typer.BadParameter("--plugin says which pool of a name is meant; give --pool, too")
     with asking(socket) as client:
-        if as_json:
-            print_json(list(_leases(client, pool)) if pool else client.get("/v1/pools")["pools"])
-        elif pool:
-            show(lambda: _drawn_leases(list(_leases(client, pool))), watch, interval)
-        else:
-            show(lambda: _drawn_pools(client.get("/v1/pools")["pools"]), watch, interval)
+        draw = _drawn_leases if pool else _drawn_pools
+
+        def read() -> list[Mapping[str, Any]]:
+            return list(_leases(client, pool, plugin)) if pool else client.get("/v1/pools")["pools"]
+
+        show(lambda: draw(read()), read, as_json=as_json, watch=watch, interval=interval)
 
 
-def _leases(client: "Client", pool: str) -> Iterator[Mapping[str, Any]]:
+def _leases(client: "Client", pool: str, plugin: str) -> Iterator[Mapping[str, Any]]:
     offset, more = 0, True
     while more:
-        page = client.get(f"/v1/pools/{quote(pool, safe='')}", offset=offset, limit=PAGE)
+        path = f"/v1/pools/{quote(pool, safe='')}"
+        page = client.get(path, plugin=plugin or None, offset=offset, limit=MOST_IN_A_PAGE)
         yield from page["leases"]
-        offset, more = offset + PAGE, page["more"]
+        offset, more = offset + MOST_IN_A_PAGE, page["more"]
 
 
 def _drawn_pools(pools: Sequence[Mapping[str, Any]]) -> Table:

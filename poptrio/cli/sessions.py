@@ -18,12 +18,14 @@ from poptrio.cli.managing import (
     Watch,
     asking,
     console,
+    counted,
     printed,
     rate,
     show,
     table,
 )
 from poptrio.cli.selecting import Address, Call, CallNumber, Peer, User
+from poptrio.management.paging import MOST_IN_A_PAGE
 from poptrio.observe.diagnosis import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -64,8 +66,6 @@ def sessions(
     A name with a question mark is what the client says; nobody has accepted it yet. Octets are those of IP packets from
     the client (in) and to it (out).
     """
-    if watch and as_json:
-        raise typer.BadParameter("--watch shows a table; leave --json out")
     query = {
         "user": user,
         "peer": peer,
@@ -77,10 +77,13 @@ def sessions(
         "descending": descending or None,
     }
     with asking(socket) as client:
-        if as_json:
-            print_json(_found(client, limit, query)[0])
-        else:
-            show(lambda: _drawn(*_found(client, limit, query)), watch, interval)
+        show(
+            lambda: _drawn(*_found(client, limit, query)),
+            lambda: _found(client, limit, query)[0],
+            as_json=as_json,
+            watch=watch,
+            interval=interval,
+        )
 
 
 def show_call(call: CallNumber, as_json: Json = False, socket: Socket = DEFAULT_SOCKET) -> None:
@@ -99,7 +102,7 @@ def show_call(call: CallNumber, as_json: Json = False, socket: Socket = DEFAULT_
 
 def _found(client: "Client", limit: int | None, query: Mapping[str, object]) -> tuple[list[dict[str, Any]], int]:
     """The calls that fit, and how many there are of them on the server."""
-    if limit is not None and limit <= 1000:
+    if limit is not None and limit <= MOST_IN_A_PAGE:
         page = client.get("/v1/sessions", **query, limit=limit)
         return page["sessions"], page["total"]
     found = list(islice(client.pages("/v1/sessions", "sessions", **query), limit))
@@ -133,7 +136,7 @@ def who(session: Mapping[str, Any]) -> str:
 
 
 def _with_count(drawn: Table, shown: int, total: int) -> Group:
-    calls = "1 call" if total == 1 else f"{total:,} calls"
+    calls = counted(total)
     count = calls if shown == total else f"{shown:,} of {calls}"
     return Group(drawn, count) if shown else Group(count)
 

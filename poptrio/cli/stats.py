@@ -1,12 +1,12 @@
 """``poptrio stats``: what the server counts."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
-import typer
 from rich.table import Table
 
-from poptrio.cli.common import Json, print_json
+from poptrio.cli.common import Json
 from poptrio.cli.managing import (
     DEFAULT_INTERVAL,
     DEFAULT_SOCKET,
@@ -29,13 +29,9 @@ def stats(
     socket: Socket = DEFAULT_SOCKET,
 ) -> None:
     """Show what the server counts: calls by state, how calls ended since the start, octets per second."""
-    if watch and as_json:
-        raise typer.BadParameter("--watch shows a table; leave --json out")
     with asking(socket) as client:
-        if as_json:
-            print_json(client.get("/v1/stats"))
-        else:
-            show(lambda: _drawn(client.get("/v1/stats")), watch, interval)
+        read = partial(client.get, "/v1/stats")
+        show(lambda: _drawn(read()), read, as_json=as_json, watch=watch, interval=interval)
 
 
 def _drawn(counts: Mapping[str, Any]) -> Table:
@@ -45,6 +41,7 @@ def _drawn(counts: Mapping[str, Any]) -> Table:
     rows = {
         "version": counts["version"],
         "runs for": human_seconds(counts["seconds"]) + (", and stops now" if counts["stopping"] else ""),
+        "draining": _draining(counts),
         "workers": workers if workers > 1 else "none: one process",
         "calls": f"{counts['calls_total']:,}",
         **{f"  {state}": f"{count:,}" for state, count in counts["calls"].items()},
@@ -59,6 +56,13 @@ def _drawn(counts: Mapping[str, Any]) -> Table:
     for name, value in rows.items():
         drawn.add_row(name, printed(value))
     return drawn
+
+
+def _draining(counts: Mapping[str, Any]) -> str:
+    if not counts["draining"]:
+        return "no"
+    left = counts["drain_seconds_left"]
+    return "until its calls end by themselves" if left is None else f"for {human_seconds(left)} at most"
 
 
 def _most(ended: tuple[str, int]) -> int:

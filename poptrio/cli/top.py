@@ -8,8 +8,11 @@ from typing import Annotated
 import typer
 
 from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, fail
+from poptrio.management.paging import MOST_IN_A_PAGE
 
-Rows = Annotated[int, typer.Option("--rows", min=1, max=1000, help="So many calls are asked for, the first by order.")]
+Rows = Annotated[
+    int, typer.Option("--rows", min=1, max=MOST_IN_A_PAGE, help="So many calls are asked for, the first by order.")
+]
 Seconds = Annotated[float, typer.Option("--interval", min=0.2, help="Seconds between two looks.")]
 
 TIMEOUT = 5.0

@@ -3,7 +3,7 @@
 import typer
 
 from poptrio.cli.common import ExitCode
-from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking
+from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, counted
 from poptrio.observe.log import escape
 
 
@@ -29,4 +29,4 @@ def upgrade(socket: Socket = DEFAULT_SOCKET) -> None:
                 raise
     with asking(socket) as client:  # the old program is gone without a word, as it must be
         calls = client.get("/v1/sessions", limit=1)["total"]
-    typer.echo(f"upgraded: the new program has {calls} calls")
+    typer.echo(f"upgraded: the new program has {counted(calls)}")

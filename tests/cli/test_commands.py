@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from poptrio import __version__
 from poptrio.cli import app
+from poptrio.server.plugins import Plugin
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
 
@@ -82,6 +83,16 @@ def test_plugins_are_shown_in_order(config: Path):
     lines = [line.split()[:3] for line in result.stdout.splitlines() if line[1] != " "]
     assert [line[0] for line in lines] == ["plugin", "chap-secrets", "ip-pool"]
     assert lines[1][1] == "poptrio"
+
+
+def test_a_row_of_plugins_is_one_line_whatever_they_are_called(monkeypatch: pytest.MonkeyPatch, config: Path):
+    hooks = tuple(f"poptrio_hook_number_{number}" for number in range(20))
+    plugin = Plugin("evil\x1b[31m", "dist\nribution", "1", hooks, {})
+    monkeypatch.setattr("poptrio.server.hooks.Hooks.table", lambda self: [plugin])
+    header, row = poptrio("plugins", config).stdout.splitlines()
+    assert header.split() == ["plugin", "distribution", "version", "hooks"]
+    assert row.startswith(r"evil\x1b[31m  dist\nribution  1        hook_number_0, ")
+    assert row.rstrip().endswith("hook_number_19")
 
 
 def test_plugins_as_json(config: Path):

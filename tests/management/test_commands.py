@@ -3,6 +3,7 @@
 import json
 import re
 from functools import partial
+from ipaddress import IPv4Address
 from typing import get_args
 
 import pytest
@@ -10,6 +11,7 @@ import trio
 from rich.console import Console, Group
 from typer.testing import CliRunner
 
+from poptrio.api import PoolLease, PoolState, hookimpl
 from poptrio.cli import app, managing, sessions
 from poptrio.management.sessions import Order, State
 from poptrio.observe.log import configure
@@ -93,7 +95,7 @@ async def test_more_calls_than_a_page_has(api, monkeypatch):
     async with api() as server:
         for _ in range(3):
             await server.memory.dial()
-        monkeypatch.setattr("poptrio.management.client.LARGEST_PAGE", 2)
+        monkeypatch.setattr("poptrio.management.client.MOST_IN_A_PAGE", 2)
         assert len(json.loads(await said(server, "sessions", "--json"))) == 3
 
 
@@ -163,6 +165,9 @@ async def test_kicking_nobody_is_exit_code_1(api):
         ["sessions", "--order", "beauty"],
         ["sessions", "--watch", "--json"],
         ["stats", "--watch", "--json"],
+        ["failures", "--watch", "--json"],
+        ["pools", "--watch", "--json"],
+        ["pools", "--plugin", "ip-pool"],
         ["failures", "--limit", "0"],
     ],
 )
@@ -180,6 +185,39 @@ async def test_stats(api):
         text = await said(server, "stats")
         assert re.search(r"^  up +1 *$", text, re.M)
         assert re.search(r"^came up +1 *$", text, re.M)
+
+
+async def test_stats_say_whether_the_server_drains(api):
+    async with api() as server:
+        await server.memory.dial()
+        assert re.search(r"^draining +no *$", await said(server, "stats"), re.M)
+        server.memory.server.drain_state.active = True
+        assert re.search(r"^draining +until its calls end by themselves *$", await said(server, "stats"), re.M)
+        server.memory.server.drain_state.deadline = trio.current_time() + 3600
+        assert re.search(r"^draining +for 59m\d\ds at most *$", await said(server, "stats"), re.M)
+        assert 3000 < json.loads(await said(server, "stats", "--json"))["drain_seconds_left"] < 3600
+
+
+class Pools:
+    """A plugin with a pool that is called as that of ip-pool."""
+
+    @hookimpl
+    def poptrio_pools(self):
+        lease = PoolLease(address=IPv4Address("10.1.0.1"), user=EVIL, session_id="x")
+        return [PoolState.of("default", 5, [lease])]
+
+
+async def test_pools(api):
+    async with api(plugins={"mine": Pools(), "ip-pool": "ip-pool"}) as server:
+        header, mine, other = (await said(server, "pools")).splitlines()
+        assert header.split() == ["pool", "plugin", "size", "held", "free", "full"]
+        assert mine.split() == ["default", "mine", "5", "1", "4", "20", "%"]
+        assert other.split()[:2] == ["default", "ip-pool"]
+        assert "mine, ip-pool" in (await poptrio(server, "pools", "--pool", "default")).stderr
+        (lease,) = json.loads(await said(server, "pools", "--pool", "default", "--plugin", "mine", "--json"))
+        assert (lease["address"], lease["user"]) == ("10.1.0.1", EVIL)
+        table = await said(server, "pools", "--pool", "default", "--plugin", "ip-pool")
+        assert [line.split() for line in table.splitlines()] == [["address", "user", "session"]]
 
 
 async def test_failures(api):
@@ -297,9 +335,12 @@ def test_a_large_table_has_the_same_columns_as_a_small_one(capsys):
             made.add_row(str(number), f"usér{number}界")
         return Group(made, "so many")
 
-    managing.show(lambda: drawn(managing.LARGE), False, 1.0)
+    def shown(rows):
+        managing.show(lambda: drawn(rows), list, as_json=False, watch=False, interval=1.0)
+
+    shown(managing.LARGE)
     small = capsys.readouterr().out.splitlines()
-    managing.show(lambda: drawn(managing.LARGE + 1), False, 1.0)
+    shown(managing.LARGE + 1)
     large = capsys.readouterr().out.splitlines()
     assert [line.split() for line in large[:-2]] == [line.split() for line in small[:-1]]
     assert large[1].index("usér0") == large[-2].index("usér500")

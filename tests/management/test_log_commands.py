@@ -28,6 +28,7 @@ async def test_levels_are_shown_and_changed(api):
         shown = await poptrio(server, "log")
         assert shown.exit_code == 0
         rows = dict(line.split() for line in shown.stdout.splitlines())
+        assert rows["area"] == "level"
         assert (rows["ppp"], rows["call"], rows["ip-pool"]) == ("error", "info", "info")
         changed = await poptrio(server, "log", "warning", "ppp=default", "call=debug", "--json")
         assert json.loads(changed.stdout)["areas"] == {"call": "debug"}
@@ -52,11 +53,15 @@ async def test_traces_are_begun_shown_and_ended(api):
         assert begun.stdout.endswith("more: user alice\n")
         assert "user alice" in (await poptrio(server, "log")).stdout
         assert (await poptrio(server, "trace", "--off")).stdout == "nothing is traced\n"
+        assert "peer 203.0.113.9" in (await poptrio(server, "trace", "--peer", "203.0.113.9")).stdout
         missing = await poptrio(server, "trace", "--call", 0)
         assert (missing.exit_code, "there is no call 0" in missing.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("arguments", [["--user", "a", "--call", "1"], ["--seconds", "3"], ["--off", "--seconds", "3"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--user", "a", "--call", "1"], ["--seconds", "3"], ["--off", "--seconds", "3"], ["--peer", "nonsense"]],
+)
 def test_a_trace_that_makes_no_sense_is_wrong_usage(arguments):
     assert CliRunner().invoke(app, ["trace", *arguments]).exit_code == 2
 
