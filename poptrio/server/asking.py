@@ -5,6 +5,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -13,6 +14,7 @@ import trio
 from poptrio.calls import AddressLease, CallInfo
 from poptrio.decisions import Accept, Challenge, LocalEap, Reject, Unavailable
 from poptrio.errors import NoAddress
+from poptrio.observe.log import escape
 from poptrio.server.plugin_tallies import PluginTally
 from poptrio.server.plugins import Plugin, pass_on
 
@@ -80,7 +82,9 @@ class Asker:
         """Print what came of asking since ``begun`` (`time.perf_counter`), if anybody wants to know."""
         if self._trace:
             milliseconds = (time.perf_counter() - begun) * 1000
-            print(f"hook {hook} {subject} {plugin.name}: {_traced(answer)} {milliseconds:.1f} ms", file=sys.stderr)
+            line = f"hook {hook} {subject} {plugin.name}: {_traced(answer)} {milliseconds:.1f} ms"
+            with suppress(OSError, ValueError):  # nobody reads it any more: the answer counts all the same
+                print(escape(line), file=sys.stderr)
 
 
 def wrong_type(plugin: Plugin, hook: str, answer: object) -> str:

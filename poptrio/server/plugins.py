@@ -72,11 +72,6 @@ def load_plugins(wanted: Mapping[str, str], extra: Mapping[str, object]) -> dict
     return {name: _plugin(name, origins[name], manager) for name in plugins}
 
 
-def installed_plugins() -> list[str]:
-    """The names of all installed plugins, sorted."""
-    return sorted(_installed())
-
-
 def _installed() -> dict[str, list[EntryPoint]]:
     found: dict[str, list[EntryPoint]] = {}
     for entry_point in entry_points(group=hookspecs.PROJECT):

@@ -1,5 +1,6 @@
 """The host of the plugins: loading and its faults, order, deadlines, failures, cancellation."""
 
+import io
 import sys
 import textwrap
 from contextlib import asynccontextmanager
@@ -29,7 +30,6 @@ from poptrio.api import (
     hookimpl,
 )
 from poptrio.server.hooks import Hooks
-from poptrio.server.plugins import installed_plugins
 
 CALL = CallInfo(
     session_id="s1",
@@ -93,7 +93,6 @@ def faults_of(*plugins):
 
 
 def test_own_plugins_are_installed_like_foreign_ones():
-    assert {"chap-secrets", "ip-pool"} <= set(installed_plugins())
     rows = Hooks.load(["chap-secrets"], ["ip-pool"]).table()
     assert [(row.name, row.distribution) for row in rows] == [("chap-secrets", "poptrio"), ("ip-pool", "poptrio")]
     assert rows[0].version
@@ -402,6 +401,24 @@ async def test_trace_tells_plugin_answer_and_time_but_no_secret(monkeypatch, cap
     assert second.startswith("hook poptrio_authenticate s1 p1: accept 'alice' ")
     assert second.endswith(" ms")
     assert "open sesame" not in first + second
+
+
+async def test_what_a_plugin_says_forges_no_line_of_the_trace(monkeypatch, capsys):
+    monkeypatch.setenv("POPTRIO_TRACE_HOOKS", "1")
+    await addresses(Allocator(NoAddress("none\nhook forged\x1b[2J"))).allocate_address(CALL, ALICE)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert r"no address: none\nhook forged\x1b[2J " in line
+
+
+async def test_a_plugin_answers_also_where_nobody_reads_the_trace(monkeypatch):
+    class Broken(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setenv("POPTRIO_TRACE_HOOKS", "1")
+    monkeypatch.setattr("sys.stderr", Broken())
+    answer = await authentication(Authenticator(ALICE)).authenticate(CALL, REQUEST)
+    assert answer.decision is ALICE
 
 
 async def test_no_trace_without_being_asked(monkeypatch, capsys):
