@@ -19,7 +19,9 @@ from hypercorn.typing import ConnectionState
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 WRITE_TIMEOUT = 30.0
-"""Seconds that a client has to read anything of what is written to it."""
+"""Seconds that a client has to make room for the next `SENT_AT_ONCE` octets; it may be slow, but not stand still."""
+
+SENT_AT_ONCE = 65536
 
 KEEP_ALIVE = 60.0
 """Seconds that a connection without a request is kept; the head of a request must come in this time too."""
@@ -96,8 +98,9 @@ class Connection:
         if isinstance(event, RawData):
             try:
                 async with self._writing:
-                    with trio.fail_after(WRITE_TIMEOUT):
-                        await self._stream.send_all(event.data)
+                    for start in range(0, len(event.data), SENT_AT_ONCE):
+                        with trio.fail_after(WRITE_TIMEOUT):
+                            await self._stream.send_all(event.data[start : start + SENT_AT_ONCE])
             except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, trio.TooSlowError):
                 self._scope.cancel()  # also what waits for the answer to be sent before it reads on
         elif isinstance(event, Closed):
