@@ -1,7 +1,5 @@
 """MS-CHAPv1 (RFC 2433) and MS-CHAPv2 (RFC 2759) as peer, whether CHAP or EAP carries them: what our client proves."""
 
-from hmac import compare_digest
-
 from poptrio.crypto import keys, mschap, password_change
 from poptrio.crypto.mppe_keys import MppeKeys
 from poptrio.errors import MalformedPacket
@@ -71,7 +69,7 @@ class MsChapProver:
         """Whether the text of a Success packet proves that the server knows the password (MS-CHAPv2 only)."""
         if self._version is not AuthProtocol.MSCHAP_V2:
             return True
-        return compare_digest(success[:42].encode("utf-8", "replace"), self._expected_success.encode())
+        return mschap.check_authenticator_response(success, self._expected_success)
 
     def _v1_value(self, challenge: bytes) -> bytes:
         nt_hash = mschap.nt_password_hash(self.password)

@@ -97,6 +97,14 @@ def test_what_follows_s_does_not_matter(make_client):
     assert client.events(Authenticated)
 
 
+def test_what_goes_on_without_a_blank_is_another_s(make_client):
+    client = make_client()
+    client.link()
+    (response,) = client.hear(challenge("mschap-v2"))
+    assert client.hear(succeed("mschap-v2", response) + "0") == ["LCP TermReq 2"]
+    assert client.events(Authenticated) == []
+
+
 @pytest.mark.parametrize(
     ("text", "number"), [("E=691 R=0 C=00 V=3 M=no", 691), ("E=0000000647 R=0", 647), ("go away", None), ("", None)]
 )
