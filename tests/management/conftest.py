@@ -1,9 +1,9 @@
 """A server in memory whose API is served on a real Unix socket."""
 
-import socket
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -51,21 +51,24 @@ class Api:
 
 @pytest.fixture
 def tls(tmp_path: Path) -> str:
-    """The rest of ``[management]`` for TCP, with a certificate for localhost; the files are made."""
+    """The rest of ``[management]`` for TCP, with a certificate for localhost; the files are made.
+
+    `api` takes another port.
+    """
     (tmp_path / "token").write_text(TOKEN + "\n")
     (tmp_path / "token").chmod(0o600)
     key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "key.pem"]
     name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
     certificate = ["-out", tmp_path / "certificate.pem", "-days", "2"]
     subprocess.run(["openssl", "req", "-x509", *key, *name, *certificate], check=True, capture_output=True)
-    return f'listen = ["127.0.0.1:{free_port()}"]'
+    return 'listen = ["127.0.0.1:1"]'
 
 
-def free_port() -> int:
-    """A TCP port on which nobody listens just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def on_free_ports(config: Config) -> Config:
+    """The same, with ports of TCP that the kernel chooses when they are bound."""
+    management = config.management
+    listen = tuple(replace(address, port=0) for address in management.listen)
+    return config.model_copy(update={"management": management.model_copy(update={"listen": listen})})
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ def api(tmp_path: Path):
     ) -> AsyncIterator[Api]:
         path = tmp_path / "poptrio.sock"
         doors_config = Config.parse(f'[management]\nsocket = "{path}"\n{management}', folder=tmp_path)
-        with open_doors(doors_config) as doors:
+        with open_doors(on_free_ports(doors_config)) as doors:
             port = doors[1].listener.getsockname()[1] if len(doors) > 1 else 0
             async with memory_server(config, plugins, link=link) as memory, trio.open_nursery() as nursery:
                 served = trio.CancelScope()
