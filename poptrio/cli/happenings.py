@@ -22,14 +22,14 @@ from poptrio.cli.managing import (
 )
 from poptrio.cli.selecting import Peer, User
 from poptrio.cli.sessions import local_time, who
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 from poptrio.observe.diagnosis import human_bytes, human_seconds
 from poptrio.observe.log import escape
 
 Cause = Annotated[
     str | None, typer.Option("--cause", help="Failures by this cause only, for instance no-gre (see causes.md).")
 ]
-Most = Annotated[int, typer.Option("--limit", min=1, max=MOST_IN_A_PAGE, help="So many failures, the newest first.")]
+Most = Annotated[int, typer.Option("--limit", min=1, max=LARGEST_PAGE, help="So many failures, the newest first.")]
 Lines = Annotated[bool, typer.Option("--json", help="Print a JSON object on a line for each event.")]
 
 

@@ -19,7 +19,7 @@ from poptrio.cli.managing import (
     show,
     table,
 )
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 
 if TYPE_CHECKING:
     from poptrio.management.client import Client
@@ -49,9 +49,9 @@ def _leases(client: "Client", pool: str, plugin: str) -> Iterator[Mapping[str, A
     offset, more = 0, True
     while more:
         path = f"/v1/pools/{quote(pool, safe='')}"
-        page = client.get(path, plugin=plugin or None, offset=offset, limit=MOST_IN_A_PAGE)
+        page = client.get(path, plugin=plugin or None, offset=offset, limit=LARGEST_PAGE)
         yield from page["leases"]
-        offset, more = offset + MOST_IN_A_PAGE, page["more"]
+        offset, more = offset + LARGEST_PAGE, page["more"]
 
 
 def _drawn_pools(pools: Sequence[Mapping[str, Any]]) -> Table:

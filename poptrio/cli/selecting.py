@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from poptrio.cli.managing import DEFAULT_SOCKET, SOCKET_VARIABLE
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 
 COMPLETION_TIMEOUT = 1.0
 """Seconds that a shell waits for values at most."""
@@ -33,7 +33,7 @@ def completed(field: str) -> Callable[[typer.Context, str], list[str]]:
         search = incomplete if incomplete and field != "call" else None
         try:
             with Client(path, COMPLETION_TIMEOUT) as client:
-                found = client.get("/v1/sessions", search=search, limit=MOST_VALUES if search else MOST_IN_A_PAGE)
+                found = client.get("/v1/sessions", search=search, limit=MOST_VALUES if search else LARGEST_PAGE)
             values = {str(session[field]) for session in found["sessions"] if session[field] not in (None, "")}
         except (CannotAsk, LookupError, TypeError):
             return []

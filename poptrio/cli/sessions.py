@@ -25,7 +25,7 @@ from poptrio.cli.managing import (
     table,
 )
 from poptrio.cli.selecting import Address, Call, CallNumber, Peer, User
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 from poptrio.observe.diagnosis import human_bytes, human_seconds
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def show_call(call: CallNumber, as_json: Json = False, socket: Socket = DEFAULT_
 
 def _found(client: "Client", limit: int | None, query: Mapping[str, object]) -> tuple[list[dict[str, Any]], int]:
     """The calls that fit, and how many there are of them on the server."""
-    if limit is not None and limit <= MOST_IN_A_PAGE:
+    if limit is not None and limit <= LARGEST_PAGE:
         page = client.get("/v1/sessions", **query, limit=limit)
         return page["sessions"], page["total"]
     found = list(islice(client.pages("/v1/sessions", "sessions", **query), limit))

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from poptrio.cli.managing import DEFAULT_SOCKET, Socket, asking, fail
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 
 Rows = Annotated[
-    int, typer.Option("--rows", min=1, max=MOST_IN_A_PAGE, help="So many calls are asked for, the first by order.")
+    int, typer.Option("--rows", min=1, max=LARGEST_PAGE, help="So many calls are asked for, the first by order.")
 ]
 Seconds = Annotated[float, typer.Option("--interval", min=0.2, help="Seconds between two looks.")]
 

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import httpx
 
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 
 TIMEOUT = 30.0
 """Seconds for an answer; streams may be silent longer, but not longer than the server's comments in them."""
@@ -76,7 +76,7 @@ class Client(_Asking):
         """Everything in the list ``of`` of a paged answer."""
         offset = 0
         while True:
-            page = self.get(path, **query, offset=offset, limit=MOST_IN_A_PAGE)
+            page = self.get(path, **query, offset=offset, limit=LARGEST_PAGE)
             if of not in page:
                 raise CannotAsk(_no_poptrio(self._path))
             yield from page[of]

@@ -10,9 +10,9 @@ import trio
 from pydantic import Field
 
 from poptrio.management.endpoint import Answer, Ask, Asked, Stream
-from poptrio.management.slices import VIEWS
 from poptrio.observe.journal import FAILURES_KEPT, CallEvent, Journal
 from poptrio.server.domains import folded
+from poptrio.server.slices import VIEWS
 
 EventKind = Literal["call-starting", "call-up", "call-down", "call-failed", "refused"]
 

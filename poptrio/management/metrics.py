@@ -9,12 +9,12 @@ import trio
 
 from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Asked, Nothing, Text
-from poptrio.management.slices import SLICE
 from poptrio.measurements import Measurement
 from poptrio.observe import metrics as m
 from poptrio.server.call_events import CallState, state_of
 from poptrio.server.operated import Operated
 from poptrio.server.refusals import LABELS
+from poptrio.server.slices import SLICE
 
 DROP_REASONS = ("clear_text", "foreign_source", "no_network", "undecryptable", "too_big", "malformed", "send_failed")
 """The `PathCounters` of packets that were dropped."""

@@ -1,4 +1,4 @@
 """What server and clients of the API have to agree on about its lists."""
 
-MOST_IN_A_PAGE = 1000
+LARGEST_PAGE = 1000
 """What one page of a list may have at most."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked, Nothing
-from poptrio.management.paging import MOST_IN_A_PAGE
+from poptrio.management.paging import LARGEST_PAGE
 from poptrio.measurements import PoolState
 
 
@@ -71,7 +71,7 @@ class PoolQuery(Ask):
     user: str = ""
     """Only addresses of this user."""
     offset: Annotated[int, Field(ge=0)] = 0
-    limit: Annotated[int, Field(ge=1, le=MOST_IN_A_PAGE)] = 100
+    limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 100
 
 
 class LeaseView(Answer):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import trio
 
-from poptrio.management.slices import SLICE
 from poptrio.server.call_events import ObservedCall
+from poptrio.server.slices import SLICE
 
 INTERVAL = 1.0
 """Seconds between two looks at least: those who ask more often see the same rates."""

@@ -11,12 +11,12 @@ from pydantic import Field
 
 from poptrio.errors import CauseOfEnd
 from poptrio.management.endpoint import Answer, ApiError, Ask, Asked
-from poptrio.management.paging import MOST_IN_A_PAGE
-from poptrio.management.slices import SLICE, VIEWS
+from poptrio.management.paging import LARGEST_PAGE
 from poptrio.server.call import DROPS
 from poptrio.server.call_events import CallState, ObservedCall, address_of, state_of, user_of
 from poptrio.server.captures import LIST_CALLS
 from poptrio.server.domains import folded
+from poptrio.server.slices import SLICE, VIEWS
 
 log = structlog.get_logger("poptrio.management")
 
@@ -110,7 +110,7 @@ class SessionQuery(Selection):
     order: Order = "started"
     descending: bool = False
     offset: Annotated[int, Field(ge=0)] = 0
-    limit: Annotated[int, Field(ge=1, le=MOST_IN_A_PAGE)] = 100
+    limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 100
 
 
 class SessionPage(Answer):

@@ -7,8 +7,8 @@ import trio
 
 from poptrio import __version__
 from poptrio.management.endpoint import Answer, Asked, Nothing
-from poptrio.management.slices import SLICE
 from poptrio.server.call_events import CallState, state_of
+from poptrio.server.slices import SLICE
 
 
 class ServerStats(Answer):

@@ -183,12 +183,12 @@ class Connection:
                     StopReason.NONE, now, CauseOfEnd.PROTOCOL_ERROR, "the client asks for too many calls"
                 )
                 return
+        elif self.server.draining:
+            self._call_refused(drain.WHY)
+            self._control.refuse_call(request, OutgoingCallResult.DO_NOT_ACCEPT)
+            return
         else:
             why = self.server.refuses or registry.refuse_call(self.peer)
-            if self.server.draining:
-                self._call_refused(drain.WHY)
-                self._control.refuse_call(request, OutgoingCallResult.DO_NOT_ACCEPT)
-                return
         call_id = None if why else registry.call_ids.take(now)
         if call_id is None or self._nursery is None:
             self._call_refused(why or NO_CALL_ID)

@@ -13,9 +13,7 @@ from typing import Protocol
 import trio
 
 from poptrio.datapath.base import PathCounters
-
-SLICE = 200
-"""Calls between two checkpoints: less than a millisecond."""
+from poptrio.server.slices import SLICE
 
 COUNTED = tuple(field.name for field in fields(PathCounters) if not field.name.startswith("last_"))
 """The counters that can be added up."""

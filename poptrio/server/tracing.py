@@ -18,7 +18,7 @@ import trio
 
 from poptrio.calls import CallInfo
 from poptrio.config import Config
-from poptrio.observe.areas import Level, Levels
+from poptrio.observe.areas import Levels
 from poptrio.observe.log import set_levels
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.domains import folded
@@ -108,14 +108,6 @@ class Tracing:
         set_levels(levels)
         log.info("log levels changed", default=levels.level, areas=dict(levels.areas), by=by)
         self._changed()
-
-    def change_level(self, area: str, level: Level | None, by: str = "") -> None:
-        """Change one area, by None to the level of all others, or, where ``area`` is empty, the level of all others."""
-        areas = {name: its for name, its in self.levels.areas.items() if name != area}
-        if not area:
-            self.change_levels(Levels(level or self.levels.level, areas), by)
-        else:
-            self.change_levels(Levels(self.levels.level, areas if level is None else areas | {area: level}), by)
 
     def trace(self, subject: Subject, seconds: float = TRACE_SECONDS, by: str = "") -> None:
         """Trace ``subject`` for so many seconds from now on. Raises `TooManyTraces`."""

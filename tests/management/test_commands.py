@@ -95,7 +95,7 @@ async def test_more_calls_than_a_page_has(api, monkeypatch):
     async with api() as server:
         for _ in range(3):
             await server.memory.dial()
-        monkeypatch.setattr("poptrio.management.client.MOST_IN_A_PAGE", 2)
+        monkeypatch.setattr("poptrio.management.client.LARGEST_PAGE", 2)
         assert len(json.loads(await said(server, "sessions", "--json"))) == 3
 
 

@@ -109,17 +109,17 @@ async def test_an_area_is_changed_while_calls_are_up(backend, log, autojump_cloc
     async with memory_server(plugins=[backend]) as memory:
         await memory.dial()
         tracing = memory.server.tracing
-        tracing.change_level("ppp", "debug", by="root")
+        tracing.change_levels(Levels("info", {"ppp": "debug"}), by="root")
         await trio.sleep(31)
         assert packets(log)
         assert messages(log) == []
-        tracing.change_level("ppp", None)
+        tracing.change_levels(Levels("info", {}))
         lines = len(packets(log))
         await trio.sleep(100)
         assert len(packets(log)) == lines
         assert tracing.levels == Levels("info", {})
         with pytest.raises(UnknownArea, match=r"no area 'pp'; there are server, management, connection, call, ppp, "):
-            tracing.change_level("pp", "debug")
+            tracing.change_levels(Levels("info", {"pp": "debug"}))
     changed = log.named("log levels changed")
     assert (changed[0]["default"], changed[0]["areas"], changed[0]["by"]) == ("info", {"ppp": "debug"}, "root")
 

@@ -2,6 +2,7 @@
 
 import trio
 
+from poptrio.observe.areas import Levels
 from poptrio.server.tracing import Subject
 from poptrio.testing.server import CLIENT_ADDRESS
 
@@ -29,7 +30,7 @@ async def test_a_trace_reaches_every_worker(fleet, log, autojump_clock):
 async def test_a_worker_that_comes_later_knows_of_it(fleet, log, autojump_clock):
     async with fleet() as two:
         two.parent.tracing.trace(Subject("peer", str(CLIENT_ADDRESS)), 100.0)
-        two.parent.tracing.change_level("connection", "debug")
+        two.parent.tracing.change_levels(Levels("info", {"connection": "debug"}))
         two.sides[1].kill()
         await two.sides[1].ended.wait()
         await two.replace(1)

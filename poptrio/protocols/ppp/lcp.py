@@ -35,11 +35,6 @@ class AuthProtocol(Enum):
         self.label = label
         self.option_value = option_value
 
-    @property
-    def ppp_protocol(self) -> Protocol:
-        """The PPP protocol that carries its packets."""
-        return Protocol(int.from_bytes(self.option_value[:2], "big"))
-
     @classmethod
     def from_label(cls, label: str) -> "AuthProtocol":
         """The protocol by its name in the configuration."""

@@ -58,18 +58,6 @@ class MessageStream:
         return MESSAGES[control_type](**LAYOUTS[control_type].unpack(data))
 
 
-def decode_message(data: bytes) -> ControlMessage:
-    """The one message that ``data`` is; raises MalformedPacket when it is not exactly one."""
-    stream = MessageStream()
-    stream.feed(data)
-    message = stream.next_message()
-    if message is None:
-        raise MalformedPacket(f"control message: cut off after {len(data)} octets")
-    if stream.pending:
-        raise MalformedPacket(f"{message.layout.name}: {stream.pending} octets too many")
-    return message
-
-
 def _check_magic_cookie(start: bytes) -> None:
     reader = Reader(start, "control message header")
     reader.take(4)

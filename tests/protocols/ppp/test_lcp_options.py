@@ -217,7 +217,6 @@ class TestFlag:
         assert option.request() is None
 
 
-def test_authentication_protocols_by_name_option_and_ppp_protocol():
+def test_authentication_protocols_by_name_and_option():
     assert [AuthProtocol.from_label(protocol.label) for protocol in AuthProtocol] == list(AuthProtocol)
     assert [AuthProtocol.from_option(protocol.option_value) for protocol in AuthProtocol] == list(AuthProtocol)
-    assert {protocol.ppp_protocol.name for protocol in AuthProtocol} == {"CHAP", "PAP", "EAP"}

@@ -17,7 +17,8 @@ from poptrio.protocols.pptp.control import ControlConnection, ControlSettings, R
 from poptrio.protocols.pptp.layout import TextField
 from poptrio.protocols.pptp.messages import MESSAGES, StartControlConnectionReply, StartControlConnectionRequest
 from poptrio.protocols.pptp.states import State
-from poptrio.protocols.pptp.stream import MessageStream, decode_message
+from poptrio.protocols.pptp.stream import MessageStream
+from poptrio.testing.messages import decode_message
 
 LARGEST = {"B": 0xFF, "H": 0xFFFF, "I": 0xFFFFFFFF}
 SMALL = st.integers(0, 3)  # so that Call IDs and result codes meet

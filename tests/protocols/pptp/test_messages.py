@@ -16,7 +16,8 @@ from poptrio.protocols.pptp.codes import (
     spelled,
 )
 from poptrio.protocols.pptp.layout import HEADER_SIZE, Layout, Text64, u8
-from poptrio.protocols.pptp.stream import BadMessage, LostSynchronization, MessageStream, decode_message
+from poptrio.protocols.pptp.stream import BadMessage, LostSynchronization, MessageStream
+from poptrio.testing.messages import decode_message
 
 
 def text(value, size=64):
