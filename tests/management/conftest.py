@@ -12,9 +12,9 @@ import trio
 
 from poptrio.config import Config
 from poptrio.datapath.memory import Link
-from poptrio.management.doors import open_doors
-from poptrio.management.http_server import Door
+from poptrio.management.doors import Doors, open_doors
 from poptrio.management.serving import manage
+from poptrio.server.reload import Reloading
 from poptrio.testing.server import MemoryServer, memory_server
 
 TOKEN = "a token of the tests, long enough"
@@ -77,11 +77,12 @@ def api(tmp_path: Path):
         config: str = "", plugins: object = (), link: Link | None = None, management: str = ""
     ) -> AsyncIterator[Api]:
         path = tmp_path / "poptrio.sock"
-        doors_config = Config.parse(f'[management]\nsocket = "{path}"\n{management}', folder=tmp_path)
+        doors_config = Config.parse(f'{config}\n[management]\nsocket = "{path}"\n{management}', folder=tmp_path)
         with open_doors(doors_config) as doors:
-            port = doors[1].listener.getsockname()[1] if len(doors) > 1 else 0
+            port = doors.open[1].listener.getsockname()[1] if len(doors.open) > 1 else 0
             async with memory_server(config, plugins, link=link) as memory, trio.open_nursery() as nursery:
                 served = trio.CancelScope()
+                memory.server.reloader.reloading = Reloading(doors_config, prepare_doors=doors.prepare)
                 await nursery.start(_serve, memory, doors, served)
                 transport = httpx.AsyncHTTPTransport(uds=str(path))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
@@ -91,6 +92,6 @@ def api(tmp_path: Path):
     return opened
 
 
-async def _serve(memory: MemoryServer, doors: list[Door], served: trio.CancelScope, *, task_status) -> None:
+async def _serve(memory: MemoryServer, doors: Doors, served: trio.CancelScope, *, task_status) -> None:
     with served:
         await manage(memory.server, doors, task_status=task_status)

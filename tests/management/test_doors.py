@@ -16,7 +16,8 @@ from trio.testing import MockClock
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.management.connection import HANDSHAKE_TIMEOUT
-from poptrio.management.doors import BACKLOG, open_doors
+from poptrio.management.doors import open_doors
+from poptrio.management.sockets import BACKLOG
 
 TOKEN = "a token of the tests, long enough"
 PAGE = "http://localhost:8080"
