@@ -1,7 +1,5 @@
 """A server in memory whose API is served on a real Unix socket."""
 
-import socket
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 import trio
+from tcp_door import TOKEN, free_port, make_certificate
 
 from poptrio.config import Config
 from poptrio.datapath.memory import Link
@@ -16,8 +15,6 @@ from poptrio.management.doors import Doors, open_doors
 from poptrio.management.serving import manage
 from poptrio.server.reload import Reloading
 from poptrio.testing.server import MemoryServer, memory_server
-
-TOKEN = "a token of the tests, long enough"
 
 
 class Api:
@@ -54,18 +51,8 @@ def tls(tmp_path: Path) -> str:
     """The rest of ``[management]`` for TCP, with a certificate for localhost; the files are made."""
     (tmp_path / "token").write_text(TOKEN + "\n")
     (tmp_path / "token").chmod(0o600)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "key.pem"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    certificate = ["-out", tmp_path / "certificate.pem", "-days", "2"]
-    subprocess.run(["openssl", "req", "-x509", *key, *name, *certificate], check=True, capture_output=True)
+    make_certificate(tmp_path)
     return f'listen = ["127.0.0.1:{free_port()}"]'
-
-
-def free_port() -> int:
-    """A TCP port on which nobody listens just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture
