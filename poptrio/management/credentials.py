@@ -121,7 +121,7 @@ def _kept(held: Held[T], config: Config) -> Renewal[T]:
             restart.add(("management", key))
         elif state is None or state != held.files[key][1]:
             name = _name(config, key)
-            new = f"{name} ({'' if state is None else 'another one, and '}{config.server.user} cannot read it)"
+            new = f"{name} ({'' if state is None else 'another one, and '}the user {config.server.user} cannot read it)"
             changes.append(Change(("management", key), name, new, Effect.RESTART))
     return Renewal(held, tuple(changes), frozenset(restart))
 

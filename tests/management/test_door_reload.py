@@ -201,7 +201,7 @@ class TestAfterPrivilegesAreDropped:
         renewal = renew(held, self.unreadable, config)
         assert renewal.held is held
         assert settings(renewal.changes) == {"management.certificate": Effect.RESTART}
-        assert renewal.changes[0].new == '"certificate.pem" (another one, and nobody cannot read it)'
+        assert renewal.changes[0].new == '"certificate.pem" (another one, and the user nobody cannot read it)'
 
     def test_what_cannot_even_be_looked_at_is_told(self, config, tmp_path):
         held = read_token(config)

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -22,6 +22,7 @@ from poptrio.api import (
     read_config,
 )
 from poptrio_radius.accounting import Accounting, AccountingSettings, open_accounting
+from poptrio_radius.accounting_config import AccountingKeys
 from poptrio_radius.authentication import Answer, Authentication
 from poptrio_radius.config import RadiusConfig
 from poptrio_radius.delivery import Send
@@ -39,6 +40,9 @@ PLACE = "plugins.radius"
 
 FIXED = ("accounting", "spool", "nas_identifier", "nas_ip_address")
 """Keys of what cannot change while the plugin runs: its spool, and who it says that it is to those who have records."""
+
+NOT_OF_SERVERS = ("coa", *(AccountingKeys.model_fields.keys() - {"accounting", "min_interim_interval"}))
+"""Keys with which nobody who is asked has anything to do: a change of them leaves the servers as they are."""
 
 
 class Radius:
@@ -90,8 +94,11 @@ class Radius:
 
         def commit() -> None:
             obey.commit()
-            if settings != running.settings or not maker.same_secrets(running.maker) or server != running.server:
+            asked = settings.model_copy(update={key: getattr(running.settings, key) for key in NOT_OF_SERVERS})
+            if asked != running.settings or not maker.same_secrets(running.maker) or server != running.server:
                 self._use(settings, maker, server, running.nursery)
+            else:
+                self._running = replace(running, settings=settings)
             if self._accounting is not None:
                 self._accounting.configure(_accounting_settings(settings, server))
 

@@ -273,10 +273,14 @@ async def test_the_plugin_hands_on_what_can_change_and_names_the_rest(tmp_path):
             "spool": "two.sqlite", "spool_max": 7, "spool_note_interval": 8.0, "accounting_failure": "end-call",
             "accounting_failure_timeout": 9.0,
         }  # fmt: skip
+        servers = radius.servers
         reload = radius.poptrio_reload(new, server)
         assert radius._accounting.settings.limit == 100_000
         reload.commit()
         settings = radius._accounting.settings
         assert (settings.limit, settings.note_interval, settings.failure_timeout) == (7, 8.0, 9.0)
         assert (settings.failure, settings.spool) == ("end-call", tmp_path / "one.sqlite")
+        assert radius.servers is servers
+        radius.poptrio_reload(new | {"min_interim_interval": 5.0}, server).commit()
+        assert radius.servers is not servers
         assert reload.restart == FIXED == ("accounting", "spool", "nas_identifier", "nas_ip_address")
