@@ -112,7 +112,7 @@ def poptrio_reload(config: Mapping[str, object], server: ServerInfo) -> PluginRe
     Called with the new table and the new `ServerInfo`, also where they are the old ones: files that they name, of
     secrets for instance, are to be read again. Judge first: raise `ConfigError` when anything is wrong, and change
     nothing; then nothing changes anywhere. Return a `PluginReload` whose ``commit`` puts the new settings to use; it is
-    called when everybody agrees, and otherwise never. Must not block: the whole server waits.
+    called when everybody agrees, and otherwise its ``undo`` is. Must not block: the whole server waits.
 
     A plugin that takes neither argument is called when everybody has agreed; its exceptions are logged. Changes in its
     table need a restart.

@@ -127,12 +127,13 @@ def _serve(config: Config, config_file: Path, descriptors: int, successor: "Take
             run: Serve | None = None
             if workers > 1:
                 run = partial(serve_with_workers, of_worker=partial(within, limit=descriptors))
-            reloading = Reloading(requested, partial(fitted, limit=descriptors, processes=workers))
+            fit = partial(fitted, limit=descriptors, processes=workers)
+            reloading = Reloading(requested, fit, doors.prepare)
             if successor is not None:
                 run = partial(serve, inherited=successor)
             upgrade = Upgrade(
                 config_file,
-                {door.name: door.listener for door in doors},
+                doors.sockets,
                 waited_for=successor is not None and successor.waited_for,
             )
             operators = partial(manage, doors=doors, upgrade=upgrade)

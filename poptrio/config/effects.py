@@ -96,10 +96,10 @@ EFFECTS = {
     "management": {
         "socket": _RESTART,
         "group": _RESTART,
-        "listen": _RESTART,
-        "token_file": _RESTART,
-        "certificate": _RESTART,
-        "key": _RESTART,
+        "listen": _AT_ONCE,
+        "token_file": _AT_ONCE,
+        "certificate": _AT_ONCE,
+        "key": _AT_ONCE,
     },
     "log": {
         "level": _AT_ONCE,

@@ -19,10 +19,11 @@ class Management(Section):
 
     token_file: str = "token"
     """File with the token that whoever asks over TCP must send, relative to the configuration file: 16 octets at least,
-    and not readable by everybody."""
+    and not readable by everybody. A reload reads it again."""
 
     certificate: str = "certificate.pem"
-    """File with the certificate of the API over TCP, and those that it is signed with."""
+    """File with the certificate of the API over TCP, and those that it is signed with. A reload reads it and its key
+    again, and shows it to whoever connects from then on."""
 
     key: str = "key.pem"
     """File with the private key to it, without a passphrase."""

@@ -1,202 +1,174 @@
-"""Opens the sockets of the API: the Unix socket with its mode and group, and TCP, with TLS and a token, if named."""
+"""The doors of the API: the Unix socket, and TCP with TLS and a token, if named, which a reload opens and closes."""
 
-import errno
-import grp
-import os
 import socket
 import ssl
-import stat
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from poptrio.config import Config
+from poptrio.config import Config, ListenAddress
 from poptrio.errors import ConfigError, ConfigFault
-from poptrio.management.http_server import Door
+from poptrio.management.credentials import Credentials, Held, Renewal, read_tls, read_token, renew
+from poptrio.management.sockets import passed_socket, remove_if, tcp_socket, unix_socket
 from poptrio.runtime.activation import MANAGEMENT, activated
-
-SOCKET_MODE = 0o660
-BACKLOG = 128
-SHORTEST_TOKEN = 16
-"""Octets of a token; what is shorter can be guessed."""
-
-EVERYBODY = 0o007
-"""The permissions that a token's file must not have."""
-
+from poptrio.server.reload import PreparedDoors
 
 PASSED = "passed by the service manager"
 """The `Door.name` of a socket whose file is somebody else's."""
 
+R = TypeVar("R")
+
 NOTHING: Mapping[str, socket.socket] = {}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Door:
+    """One socket that listens, and its path or address; over TCP, with what is shown and wanted there."""
+
+    listener: socket.socket
+    name: str
+    credentials: Credentials | None = None
+
+
+class Doors:
+    """All doors of a server; `open_doors` makes it."""
+
+    def __init__(self) -> None:
+        self._unix: list[Door] = []
+        self._tcp: dict[str, Door] = {}
+        self._held: tuple[Held[ssl.SSLContext], Held[bytes]] | None = None
+        self._credentials: Credentials | None = None
+        self._welcome: tuple[Callable[[Door], None], Callable[[Door], None]] | None = None
+
+    @property
+    def open(self) -> Sequence[Door]:
+        """Those that there are now."""
+        return (*self._unix, *self._tcp.values())
+
+    def sockets(self) -> dict[str, socket.socket]:
+        """Their sockets, by `Door.name`."""
+        return {door.name: door.listener for door in self.open}
+
+    @contextmanager
+    def served(self, opened: Callable[[Door], None], closed: Callable[[Door], None]) -> Iterator[None]:
+        """Let ``opened`` serve those that there are, and those that come later, each until it is ``closed``."""
+        for door in self.open:
+            opened(door)
+        self._welcome = (opened, closed)
+        try:
+            yield
+        finally:
+            self._welcome = None
+
+    def close(self) -> None:
+        """Listen no more."""
+        for door in self.open:
+            door.listener.close()
+
+    def prepare(self, config: Config, inherited: Mapping[str, socket.socket] = NOTHING) -> PreparedDoors:
+        """Get ready for the keys about TCP, reading their files; what is ``inherited`` is not opened.
+
+        Raises `ConfigError` with everything that is wrong.
+        """
+        management, faults = config.management, list[ConfigFault]()
+        if not management.listen:
+            return PreparedDoors(commit=partial(self._use, {}, set(self._tcp)))
+        tls, token = self._held or (None, None)
+        new_tls = _or_fault(partial(renew, tls, read_tls, config), faults)
+        new_token = _or_fault(partial(renew, token, read_token, config), faults)
+        gone = self._tcp.keys() - set(map(str, management.listen))
+        opened: dict[str, socket.socket] = {}
+        for listen in management.listen:
+            name = str(listen)
+            if name in inherited:
+                opened[name] = inherited[name]
+            elif name not in self._tcp:
+                found = _or_fault(partial(self._listener, listen, gone), faults)
+                opened |= {} if found is None else {name: found}
+        if faults or new_tls is None or new_token is None:
+            _close(opened)
+            raise ConfigError(*faults)
+        return PreparedDoors(
+            changes=(*new_tls.changes, *new_token.changes),
+            restart=new_tls.restart | new_token.restart,
+            commit=partial(self._use, opened, gone, new_tls, new_token),
+            undo=partial(_close, opened),
+        )
+
+    def _listener(self, listen: ListenAddress, gone: set[str]) -> socket.socket:
+        try:
+            return tcp_socket(str(listen.address), listen.port)
+        except ConfigError as error:
+            if own := sorted(name for name in gone if name.endswith(f":{listen.port}")):
+                remedy = f"{', '.join(own)} of this server may be in the way: reload once without either, or restart"
+                raise ConfigError(
+                    *(ConfigFault(one.place, f"{one.message}; {remedy}") for one in error.faults)
+                ) from error
+            raise
+
+    def _use(
+        self,
+        opened: Mapping[str, socket.socket],
+        gone: set[str],
+        tls: Renewal[ssl.SSLContext] | None = None,
+        token: Renewal[bytes] | None = None,
+    ) -> None:
+        """Listen on what was ``opened`` and no more on what is ``gone``; connections that there are go on."""
+        if tls is not None and token is not None:
+            self._held = tls.held, token.held
+            if self._credentials is None:
+                self._credentials = Credentials(tls.held.value, token.held.value)
+            self._credentials.tls, self._credentials.token = tls.held.value, token.held.value
+        for name, listener in opened.items():
+            door = self._tcp[name] = Door(listener, name, self._credentials)
+            if self._welcome is not None:
+                self._welcome[0](door)
+        for name in gone:
+            door = self._tcp.pop(name)
+            if self._welcome is not None:
+                self._welcome[1](door)
+            door.listener.close()
 
 
 @contextmanager
 def open_doors(
     config: Config, inherited: Mapping[str, socket.socket] = NOTHING, ours: Callable[[], bool] = lambda: True
-) -> Iterator[list[Door]]:
+) -> Iterator[Doors]:
     """Bind all sockets that ``[management]`` names; the Unix socket's file is gone afterwards.
 
     Raises `ConfigError` for what cannot be had. Of another process of this server are those ``inherited`` ones, by
-    `Door.name`, as long as they are not ``ours``.
+    `Door.name`, as long as they are not ``ours``; those that are not named any more are closed.
     """
     management = config.management
-    doors: list[Door] = []
+    doors = Doors()
     with ExitStack() as stack:
         path = config.folder / management.socket if management.socket else None
         if PASSED in inherited:
-            doors.append(Door(stack.enter_context(_passed(inherited[PASSED], path)), PASSED))
+            doors._unix.append(Door(stack.enter_context(passed_socket(inherited[PASSED], path)), PASSED))
         elif passed := activated(MANAGEMENT):
-            doors += [Door(stack.enter_context(_passed(one, path)), PASSED) for one in passed]
+            doors._unix += [Door(stack.enter_context(passed_socket(one, path)), PASSED) for one in passed]
         elif path is not None and str(path) in inherited:
-            stack.callback(_remove_if, path, path.stat().st_ino, ours)
-            doors.append(Door(stack.enter_context(inherited[str(path)]), str(path)))
+            stack.callback(remove_if, path, path.stat().st_ino, ours)
+            doors._unix.append(Door(stack.enter_context(inherited[str(path)]), str(path)))
         elif path is not None:
-            doors.append(Door(stack.enter_context(_unix(path, management.group)), str(path)))
-        if management.listen:
-            tls, token = _tls(config), _token(config.folder / management.token_file)
-            for one in management.listen:
-                tcp = inherited.get(str(one))
-                listener = stack.enter_context(_tcp(str(one.address), one.port) if tcp is None else tcp)
-                doors.append(Door(listener, str(one), tls, token))
+            doors._unix.append(Door(stack.enter_context(unix_socket(path, management.group)), str(path)))
+        doors.prepare(config, inherited).commit()
+        stack.callback(doors.close)
+        _close({name: one for name, one in inherited.items() if name not in doors.sockets()})
         yield doors
 
 
-@contextmanager
-def _passed(unix: socket.socket, path: Path | None) -> Iterator[socket.socket]:
-    """A socket that the service manager has opened, with the mode and group that it wanted; its file stays."""
-    with unix:
-        name = unix.getsockname()
-        if path is None or Path(os.path.realpath(os.fsdecode(name))) != Path(os.path.realpath(path)):
-            expected = "is empty" if path is None else f"is {path}"
-            why = f"the service manager has opened {os.fsdecode(name)}, and the key {expected}; let both be the same"
-            raise ConfigError(ConfigFault("management.socket", why))
-        unix.setblocking(False)
-        yield unix
-
-
-@contextmanager
-def _unix(path: Path, group: str) -> Iterator[socket.socket]:
-    def fault(why: str) -> ConfigError:
-        return ConfigError(ConfigFault("management.socket", f"{path}: {why}"))
-
-    if _is_answered(path):
-        raise fault("another server listens on it: stop that one, or name another path")
-    unix = socket.socket(socket.AF_UNIX)
-    unix.setblocking(False)
+def _or_fault(attempt: Callable[[], R], faults: list[ConfigFault]) -> R | None:
+    """What ``attempt`` returns, or None, with what it raises among the ``faults``."""
     try:
-        try:
-            if path.is_socket():
-                path.unlink()  # of a server that was killed
-            mask = os.umask(0o177)  # nobody else may connect before mode and group are right
-            try:
-                unix.bind(str(path))
-            finally:
-                os.umask(mask)
-        except OSError as error:
-            raise fault(f"cannot be made: {_reason(error, path)}") from error
-        inode = path.lstat().st_ino
-        try:
-            try:
-                _let_in(path, grp.getgrnam(group).gr_gid if group else None)
-            except KeyError:
-                raise ConfigError(ConfigFault("management.group", f"there is no group {group}")) from None
-            except OSError as error:
-                raise fault(f"its group cannot be {group or 'set'}: {error.strerror}") from error
-            unix.listen(BACKLOG)
-            yield unix
-        finally:
-            _remove_if(path, inode, lambda: True)
-    finally:
-        unix.close()
+        return attempt()
+    except ConfigError as error:
+        faults += error.faults
+        return None
 
 
-def _remove_if(path: Path, inode: int, ours: Callable[[], bool]) -> None:
-    """Remove the socket's file, unless somebody has put another one there."""
-    with suppress(PermissionError):  # of who has become another user: the next start removes it
-        if ours() and os.path.lexists(path) and path.lstat().st_ino == inode:
-            path.unlink(missing_ok=True)
-
-
-def _let_in(path: Path, group: int | None) -> None:
-    """Give the socket at ``path`` its group and mode, and nothing else: what somebody who may write in its folder has
-    put there instead, a link to a file of root's, keeps its own. Raises OSError.
-    """
-    descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
-            raise OSError(errno.ENOTSOCK, "somebody else has put something in its place")
-        itself = f"/proc/self/fd/{descriptor}"  # fchown(2) and fchmod(2) take no such descriptor
-        if group is not None:
-            os.chown(itself, -1, group)
-        os.chmod(itself, SOCKET_MODE)
-    finally:
-        os.close(descriptor)
-
-
-def _reason(error: OSError, path: Path) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "there is a file that is no socket; remove it, or name another path"
-    if error.errno == errno.ENOENT:
-        return f"there is no folder {path.parent}; make it, or name another path"
-    if error.strerror is None:  # the path is too long for a Unix socket
-        return f"{error}; a socket's path has at most 107 octets"
-    return f'{error.strerror}; name another path, or "" for none'
-
-
-def _is_answered(path: Path) -> bool:
-    """Whether somebody listens there."""
-    try:
-        with socket.socket(socket.AF_UNIX) as other:
-            other.settimeout(1.0)
-            other.connect(str(path))
-    except (TimeoutError, BlockingIOError):  # BlockingIOError: so many wait that there is no room for us
-        return True
-    except OSError:
-        return False
-    return True
-
-
-@contextmanager
-def _tcp(address: str, port: int) -> Iterator[socket.socket]:
-    with socket.socket() as tcp:
-        tcp.setblocking(False)
-        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            tcp.bind((address, port))
-        except OSError as error:
-            why = f"{address}:{port} cannot be listened on: {error.strerror}"
-            raise ConfigError(ConfigFault("management.listen", why)) from error
-        tcp.listen(BACKLOG)
-        yield tcp
-
-
-def _tls(config: Config) -> ssl.SSLContext:
-    management = config.management
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    certificate, key = config.folder / management.certificate, config.folder / management.key
-    try:
-        context.load_cert_chain(certificate, key, password=_no_passphrase)
-    except (OSError, ssl.SSLError) as error:
-        why = f"{certificate} with {key} cannot be used: {error.strerror or error}"
-        raise ConfigError(ConfigFault("management.certificate", why)) from error
-    return context
-
-
-def _no_passphrase() -> str:
-    raise ssl.SSLError("the key has a passphrase, and nobody is there to type it")
-
-
-def _token(path: Path) -> bytes:
-    try:
-        token = path.read_bytes().strip()
-    except OSError as error:
-        why = f"{path} cannot be read: {error.strerror}"
-        raise ConfigError(ConfigFault("management.token_file", why)) from error
-    if path.stat().st_mode & EVERYBODY:
-        raise ConfigError(ConfigFault("management.token_file", f"everybody may read {path}: chmod 640 it"))
-    if len(token) < SHORTEST_TOKEN:
-        why = f"the token in {path} is shorter than {SHORTEST_TOKEN} octets; `openssl rand -hex 32` makes a good one"
-        raise ConfigError(ConfigFault("management.token_file", why))
-    return token
+def _close(sockets: Mapping[str, socket.socket]) -> None:
+    for one in sockets.values():
+        one.close()

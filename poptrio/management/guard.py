@@ -8,6 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from poptrio.management.app import refusal
+from poptrio.management.credentials import Credentials
 from poptrio.management.page_files import PAGE_PATHS
 
 LOCAL_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]", ""})
@@ -28,14 +29,15 @@ log = structlog.get_logger("poptrio.management")
 
 
 class Guard:
-    """Lets through to ``app`` what may be asked; ``token`` is None on the Unix socket, ``by`` who is connected.
+    """Lets through to ``app`` what may be asked; ``credentials`` is None on the Unix socket, ``by`` who is connected.
 
-    One for each connection; ``trusted`` says whether its last request had the right to be answered.
+    Each request is to show the token that is wanted then. One for each connection; ``trusted`` says whether its last
+    request had the right to be answered.
     """
 
-    def __init__(self, app: ASGIApp, token: bytes | None, by: str) -> None:
+    def __init__(self, app: ASGIApp, credentials: Credentials | None, by: str) -> None:
         self._app = app
-        self._token = token
+        self._credentials = credentials
         self._by = by
         self._warned = False
         self.trusted = False
@@ -51,7 +53,7 @@ class Guard:
             await send(message)
 
         refused = self._why_not(scope, Headers(scope=scope))
-        self.trusted = refused is None and (self._token is None or scope["path"] not in OPEN_PATHS)
+        self.trusted = refused is None and (self._credentials is None or scope["path"] not in OPEN_PATHS)
         await (refused or self._app)({**scope, "poptrio.by": self._by}, receive, sending)
 
     def _why_not(self, scope: Scope, headers: Headers) -> ASGIApp | None:
@@ -61,14 +63,14 @@ class Guard:
             return refusal(400, "a body has either a length or chunks", headers={"connection": "close"})
         if _is_foreign(scope, headers):
             return refusal(403, "a page of another origin may not ask")
-        if self._token is None:
+        if self._credentials is None:
             host = headers.get("host", "")
             if _name(host) not in LOCAL_HOSTS:
                 return refusal(403, f"this is not {host[:100]}", "ask for localhost")
             return None
         if scope["path"] in OPEN_PATHS:
             return None
-        return self._without_token(headers, self._token)
+        return self._without_token(headers, self._credentials.token)
 
     def _without_token(self, headers: Headers, token: bytes) -> ASGIApp | None:
         kind, _, given = headers.get("authorization", "").partition(" ")

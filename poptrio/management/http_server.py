@@ -1,16 +1,14 @@
 """The API on its sockets: takes connections, so many at a time, and serves them in a nursery of ours."""
 
 import socket
-import ssl
 import struct
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 import structlog
 import trio
 from starlette.types import ASGIApp
 
 from poptrio.management.connection import Connection
+from poptrio.management.doors import Door, Doors
 from poptrio.management.guard import Guard
 
 MOST_CONNECTIONS = 200
@@ -19,28 +17,23 @@ MOST_CONNECTIONS = 200
 log = structlog.get_logger("poptrio.management")
 
 
-@dataclass(frozen=True, slots=True)
-class Door:
-    """One socket that listens, and its path or address; over TCP, with its TLS settings and the token to be shown."""
-
-    listener: socket.socket
-    name: str
-    tls: ssl.SSLContext | None = None
-    token: bytes | None = None
-
-
 async def serve_http(
-    app: ASGIApp, doors: Sequence[Door], *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    app: ASGIApp, doors: Doors, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Serve ``app`` on all ``doors`` until cancelled."""
+    """Serve ``app`` on all ``doors``, also on those that are opened later, until cancelled."""
+    entrances: dict[Door, _Entrance] = {}
+
+    def opened(door: Door) -> None:
+        entrance = entrances[door] = _Entrance(app, door, nursery)
+        nursery.start_soon(entrance.run)
+
     try:
         async with trio.open_nursery() as nursery:
-            for door in doors:
-                nursery.start_soon(_Entrance(app, door, nursery).run)
-            task_status.started()
+            with doors.served(opened, lambda door: entrances.pop(door).close()):
+                task_status.started()
+                await trio.sleep_forever()
     finally:
-        for door in doors:
-            door.listener.close()
+        doors.close()
 
 
 class _Entrance:
@@ -50,15 +43,17 @@ class _Entrance:
         self._app = app
         self._door = door
         self._nursery = nursery
+        self._listener = trio.socket.from_stdlib_socket(door.listener)
         self._connections: dict[Connection, Guard] = {}  # the oldest first
         self._one_less = trio.Event()
 
     async def run(self) -> None:
-        """Until cancelled."""
-        listener = trio.socket.from_stdlib_socket(self._door.listener)
+        """Until cancelled, or closed."""
         while True:
             try:
-                accepted, _ = await listener.accept()
+                accepted, _ = await self._listener.accept()
+            except trio.ClosedResourceError:
+                return
             except OSError as error:
                 log.warning("management connection not accepted", why=error.strerror or str(error))
                 await trio.sleep(0.1)  # no descriptors left, most likely
@@ -68,10 +63,15 @@ class _Entrance:
             except trio.Cancelled:
                 accepted.close()
                 raise
-            guard = Guard(self._app, self._door.token, _who(accepted))
-            connection = Connection(guard, accepted, self._door.tls)
+            credentials = self._door.credentials
+            guard = Guard(self._app, credentials, _who(accepted))
+            connection = Connection(guard, accepted, credentials.tls if credentials is not None else None)
             self._connections[connection] = guard
             self._nursery.start_soon(self._serve, connection)
+
+    def close(self) -> None:
+        """Take no more connections; those that there are go on."""
+        self._listener.close()
 
     async def _room(self) -> None:
         """Wait until there is room; for it, close the oldest connection on which nobody who may ask is answered."""

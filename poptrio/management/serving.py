@@ -1,12 +1,11 @@
 """The API of a server that runs."""
 
-from collections.abc import Sequence
-
 import trio
 
 from poptrio.management.app import application
+from poptrio.management.doors import Doors
 from poptrio.management.endpoint import Manager
-from poptrio.management.http_server import Door, serve_http
+from poptrio.management.http_server import serve_http
 from poptrio.management.rates import Rates
 from poptrio.server.operated import Operated
 from poptrio.upgrade.hand_over import Upgrade
@@ -14,7 +13,7 @@ from poptrio.upgrade.hand_over import Upgrade
 
 async def manage(
     server: Operated,
-    doors: Sequence[Door],
+    doors: Doors,
     upgrade: Upgrade | None = None,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,

@@ -28,15 +28,15 @@ class PreparedPlugins:
     faults: list[ConfigFault] = field(default_factory=list)
     restart: set[KeyPath] = field(default_factory=set)
     commits: list[tuple[Plugin, Callable[[], object]]] = field(default_factory=list)
+    undos: list[tuple[Plugin, Callable[[], object]]] = field(default_factory=list)
 
     def commit(self) -> None:
         """Let all put their new settings to use; what fails is a bug of that plugin, and logged."""
-        for plugin, commit in self.commits:
-            try:
-                commit()
-            except BaseException as error:
-                pass_on(error)
-                log.exception("plugin failed", plugin=plugin.name, hook=HOOK)
+        _call_all(self.commits)
+
+    def undo(self) -> None:
+        """Let all stay as they were; what fails is a bug, too."""
+        _call_all(self.undos)
 
 
 def prepare_plugins(
@@ -73,11 +73,21 @@ def _judge(plugin: Plugin, arguments: Mapping[str, object], prepared: PreparedPl
         return
     if isinstance(answer, PluginReload):
         prepared.commits.append((plugin, answer.commit))
+        prepared.undos.append((plugin, answer.undo))
         prepared.restart |= {("plugins", plugin.name, key) for key in answer.restart}
     elif answer is not None:
         log.error("plugin answered with a wrong type", plugin=plugin.name, hook=HOOK, type=type(answer).__name__)
         sentence = f"it answered {HOOK} with a {type(answer).__name__}, which is no answer to it"
         prepared.faults.append(ConfigFault(f"plugin {plugin.name}", sentence))
+
+
+def _call_all(calls: Iterable[tuple[Plugin, Callable[[], object]]]) -> None:
+    for plugin, call in calls:
+        try:
+            call()
+        except BaseException as error:
+            pass_on(error)
+            log.exception("plugin failed", plugin=plugin.name, hook=HOOK)
 
 
 def _late(plugin: Plugin) -> Callable[[], object]:

@@ -1,10 +1,12 @@
 """Reloading: the configuration file is read anew, and what differs is put to use while the server runs.
 
-First everything is judged: the file, the settings together, the plugins, the kernel, the workers. Only when nothing is
-wrong anything is changed, and then nothing can fail. Reloads of one server are made one after the other.
+First everything is judged: the file, the settings together, the plugins, the management API, the kernel, the workers.
+Only when nothing is wrong anything is changed, and then nothing can fail. Reloads of one server are made one after the
+other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -70,14 +72,33 @@ class Reloadable(Protocol):
         """Get ready for ``config``. Raises `ConfigError`, with nothing changed, for what cannot be."""
 
 
+def _nothing() -> None:
+    """There is nothing to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedDoors:
+    """What the management API makes of new settings; ``commit`` or ``undo`` is called, once, and cannot fail.
+
+    ``changes`` are those in files that keys name, ``restart`` the keys that cannot be changed in this process.
+    """
+
+    changes: tuple[Change, ...] = ()
+    restart: frozenset[KeyPath] = frozenset()
+    commit: Callable[[], None] = _nothing
+    undo: Callable[[], None] = _nothing
+
+
 @dataclass(frozen=True, slots=True)
 class Reloading:
     """How the configuration of a server comes about: ``requested`` is what the file says, ``fit`` makes it fit the
-    machine, ``change_log`` is told when the form of the log has changed.
+    machine, ``prepare_doors`` gets the management API ready for it, or raises `ConfigError`; ``change_log`` is told
+    when the form of the log has changed.
     """
 
     requested: Config
     fit: Callable[[Config], Config] = lambda config: config
+    prepare_doors: Callable[[Config], PreparedDoors] = lambda config: PreparedDoors()
     change_log: Callable[[Config], None] = lambda config: configure_log(**config.log.model_dump())
 
 
@@ -117,15 +138,18 @@ class Reloader:
         changes = diff(old, new, kernel=kernel)
         requested = kept(old, new, changes)
         config = self._fitted(requested, kernel)
-        changed = {change.key_path[1] for change in changes if change.key_path[0] == "plugins"}
-        info = config.server_info(server.authority.sessions)
-        plugins = server.authority.hooks.prepare_reload(config.plugins, info, changed)
-        if plugins.faults:
-            raise ConfigError(*plugins.faults)
-        changes = tuple(_as_plugins_say(change, plugins.restart) for change in changes)
-        requested = kept(old, requested, changes)
-        config = config.model_copy(update={"plugins": requested.plugins})
-        await self._change(config, plugins)
+        with ExitStack() as undo:
+            plugins, doors = self._prepare(config, changes, undo)
+            restart = plugins.restart | doors.restart
+            changes = (*(_as_they_say(change, restart) for change in changes), *doors.changes)
+            requested = kept(old, requested, changes)
+            config = config.model_copy(update={"plugins": requested.plugins, "management": requested.management})
+            ready = await server.get_ready(config)
+            if server.stopping:
+                ready.undo()
+                raise _refused("the server is stopping")
+            undo.pop_all()
+        await self._change(config, plugins, doors, ready)
         self.reloading = replace(self.reloading, requested=requested)
         return ReloadReport(
             changes=tuple(change for change in changes if change.effect is not Effect.RESTART),
@@ -146,16 +170,34 @@ class Reloader:
         decided = requested.server.model_copy(update={"datapath": datapath})
         return self.reloading.fit(requested.model_copy(update={"server": decided}))
 
-    async def _change(self, config: Config, plugins: PreparedPlugins) -> None:
+    def _prepare(
+        self, config: Config, changes: Iterable[Change], undo: ExitStack
+    ) -> tuple[PreparedPlugins, PreparedDoors]:
+        """Plugins and the management API, ready to change; ``undo`` lets them stay as they were. Raises `ConfigError`
+        with what is wrong for any of them.
+        """
+        authority = self._server.authority
+        changed = {change.key_path[1] for change in changes if change.key_path[0] == "plugins"}
+        info = config.server_info(authority.sessions)
+        plugins = authority.hooks.prepare_reload(config.plugins, info, changed)
+        undo.callback(plugins.undo)
+        faults, doors = list(plugins.faults), PreparedDoors()
+        try:
+            doors = self.reloading.prepare_doors(config)
+        except ConfigError as error:
+            faults += error.faults
+        undo.callback(doors.undo)
+        if faults:
+            raise ConfigError(*faults)
+        return plugins, doors
+
+    async def _change(self, config: Config, plugins: PreparedPlugins, doors: PreparedDoors, ready: Ready) -> None:
+        """From here on nothing can fail, and with one process nothing else runs until all is done."""
         server, before = self._server, self._server.config
-        ready = await server.get_ready(config)
-        if server.stopping:
-            ready.undo()
-            raise _refused("the server is stopping")
-        # From here on nothing can fail, and with one process nothing else runs until all is done.
         server.config = config
         server.authority.configure(before, config)
         plugins.commit()
+        doors.commit()
         if config.log.format != before.log.format:
             self.reloading.change_log(config)
         if config.log.levels != before.log.levels:
@@ -167,8 +209,8 @@ def _refused(sentence: str) -> ConfigError:
     return ConfigError(ConfigFault("reload", sentence))
 
 
-def _as_plugins_say(change: Change, restart: set[KeyPath]) -> Change:
-    """A change in the table of a plugin that cannot make it needs a restart."""
+def _as_they_say(change: Change, restart: Set[KeyPath]) -> Change:
+    """A change that plugin or management API cannot make needs a restart."""
     if {change.key_path[:2], change.key_path[:3]} & restart:
         return replace(change, effect=Effect.RESTART)
     return change

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 
@@ -63,19 +63,19 @@ class UpgradeFailed(Exception):
 class Upgrade:
     """Upgrades the server that runs with ``config_file``.
 
-    ``doors`` are the sockets of the management API by name; ``waited_for``: a process that handed over to this one
+    ``doors`` tells the sockets of the management API by name; ``waited_for``: a process that handed over to this one
     waits for it. ``command`` starts the new program, which gets ``--take-over`` and a descriptor in addition.
     """
 
     def __init__(
         self,
         config_file: Path,
-        doors: Mapping[str, socket.socket] | None = None,
+        doors: Callable[[], Mapping[str, socket.socket]] = dict,
         *,
         waited_for: bool = False,
         command: Sequence[str] | None = None,
     ) -> None:
-        self._doors = doors or {}
+        self._doors = doors
         self._waited_for = waited_for
         self._command = command or (sys.executable, "-P", "-m", "poptrio", "run", str(config_file.absolute()))
         self._busy = False
@@ -132,13 +132,13 @@ class Upgrade:
 
     def _hello(self, server: OneProcess, datapath: UserspaceDataPath) -> tuple[Hello, list[int]]:
         listen = dict(zip(map(str, server.config.server.listen), server.listeners, strict=True))
-        standing = datapath.standing
+        standing, doors = datapath.standing, self._doors()
         hello = Hello(
             program=__version__,
             listen=list(listen),
             gre=list(standing.gre),
             interface=server.config.server.interface,
-            doors=list(self._doors),
+            doors=list(doors),
             address=server.config.addresses.server,
             routes=list(standing.routes),
             rc4=rc4.default.name,
@@ -146,7 +146,7 @@ class Upgrade:
         )
         sockets = [listener.socket.fileno() for listener in listen.values()]
         sockets += [gre.fileno() for gre in standing.gre.values()]
-        return hello, [*sockets, standing.tun, *(door.fileno() for door in self._doors.values())]
+        return hello, [*sockets, standing.tun, *(door.fileno() for door in doors.values())]
 
     def _hand_over_now(self, server: OneProcess, heir: "_Heir") -> None:
         """Nothing else runs from here on. Raises `UpgradeFailed`, or does not return."""

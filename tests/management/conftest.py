@@ -1,23 +1,20 @@
 """A server in memory whose API is served on a real Unix socket."""
 
-import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
 import pytest
 import trio
+from tcp_door import TOKEN, free_port, make_certificate
 
 from poptrio.config import Config
 from poptrio.datapath.memory import Link
-from poptrio.management.doors import open_doors
-from poptrio.management.http_server import Door
+from poptrio.management.doors import Doors, open_doors
 from poptrio.management.serving import manage
+from poptrio.server.reload import Reloading
 from poptrio.testing.server import MemoryServer, memory_server
-
-TOKEN = "a token of the tests, long enough"
 
 
 class Api:
@@ -51,24 +48,11 @@ class Api:
 
 @pytest.fixture
 def tls(tmp_path: Path) -> str:
-    """The rest of ``[management]`` for TCP, with a certificate for localhost; the files are made.
-
-    `api` takes another port.
-    """
+    """The rest of ``[management]`` for TCP, with a certificate for localhost; the files are made."""
     (tmp_path / "token").write_text(TOKEN + "\n")
     (tmp_path / "token").chmod(0o600)
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", tmp_path / "key.pem"]
-    name = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    certificate = ["-out", tmp_path / "certificate.pem", "-days", "2"]
-    subprocess.run(["openssl", "req", "-x509", *key, *name, *certificate], check=True, capture_output=True)
-    return 'listen = ["127.0.0.1:1"]'
-
-
-def on_free_ports(config: Config) -> Config:
-    """The same, with ports of TCP that the kernel chooses when they are bound."""
-    management = config.management
-    listen = tuple(replace(address, port=0) for address in management.listen)
-    return config.model_copy(update={"management": management.model_copy(update={"listen": listen})})
+    make_certificate(tmp_path)
+    return f'listen = ["127.0.0.1:{free_port()}"]'
 
 
 @pytest.fixture
@@ -80,11 +64,12 @@ def api(tmp_path: Path):
         config: str = "", plugins: object = (), link: Link | None = None, management: str = ""
     ) -> AsyncIterator[Api]:
         path = tmp_path / "poptrio.sock"
-        doors_config = Config.parse(f'[management]\nsocket = "{path}"\n{management}', folder=tmp_path)
-        with open_doors(on_free_ports(doors_config)) as doors:
-            port = doors[1].listener.getsockname()[1] if len(doors) > 1 else 0
+        doors_config = Config.parse(f'{config}\n[management]\nsocket = "{path}"\n{management}', folder=tmp_path)
+        with open_doors(doors_config) as doors:
+            port = doors.open[1].listener.getsockname()[1] if len(doors.open) > 1 else 0
             async with memory_server(config, plugins, link=link) as memory, trio.open_nursery() as nursery:
                 served = trio.CancelScope()
+                memory.server.reloader.reloading = Reloading(doors_config, prepare_doors=doors.prepare)
                 await nursery.start(_serve, memory, doors, served)
                 transport = httpx.AsyncHTTPTransport(uds=str(path))
                 async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=20) as client:
@@ -94,6 +79,6 @@ def api(tmp_path: Path):
     return opened
 
 
-async def _serve(memory: MemoryServer, doors: list[Door], served: trio.CancelScope, *, task_status) -> None:
+async def _serve(memory: MemoryServer, doors: Doors, served: trio.CancelScope, *, task_status) -> None:
     with served:
         await manage(memory.server, doors, task_status=task_status)

@@ -11,14 +11,15 @@ import httpx
 import pytest
 import trio
 from structlog.testing import capture_logs
+from tcp_door import TOKEN
 from trio.testing import MockClock
 
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.management.connection import HANDSHAKE_TIMEOUT
-from poptrio.management.doors import BACKLOG, open_doors
+from poptrio.management.doors import open_doors
+from poptrio.management.sockets import BACKLOG
 
-TOKEN = "a token of the tests, long enough"
 PAGE = "http://localhost:8080"
 
 
@@ -237,6 +238,16 @@ def test_a_server_with_whom_nobody_more_can_connect_is_another_server_all_the_sa
         with pytest.raises(ConfigError, match="another server listens on it"), open_doors(config):
             pass
         assert (tmp_path / "poptrio.sock").is_socket()
+
+
+def test_what_was_inherited_and_is_not_named_any_more_is_closed(tls, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as inherited:
+        name = f"127.0.0.1:{inherited.getsockname()[1]}"
+        named = Config.parse(f'[management]\nsocket = ""\nlisten = ["{name}"]', folder=tmp_path)
+        with open_doors(named, {name: inherited}) as doors:
+            assert doors.sockets() == {name: inherited}
+    with socket.create_server(("127.0.0.1", 0)) as inherited, open_doors(_on(tmp_path), {"127.0.0.1:1": inherited}):
+        assert inherited.fileno() == -1
 
 
 def test_mode_and_group_are_given_to_the_socket_and_not_to_what_took_its_place(tmp_path, monkeypatch):

@@ -107,6 +107,15 @@ class Choosy(OneUser):
         return PluginReload(lambda: self.taken.append((dict(config), server.pool)), restart=("port",))
 
 
+class Opening(Choosy):
+    """Holds something from the moment it has judged its settings."""
+
+    @hookimpl
+    def poptrio_reload(self, config, server):
+        self.taken.append("opened")
+        return PluginReload(lambda: self.taken.append("used"), undo=lambda: self.taken.append("given up"))
+
+
 LISTS = '[authentication]\nplugins = ["choosy"]\n'
 
 
@@ -125,6 +134,22 @@ async def test_plugins_refuse_take_and_say_what_needs_a_restart(autojump_clock, 
         assert plugin.taken == [({"port": 2, "secret": "new"}, ("10.91.0.2",))]
         assert (await memory.dial()).address == IPv4Address("10.91.0.2")
     assert "new" not in str([entry["new"] for entry in log.entries if "new" in entry])
+
+
+async def test_what_a_plugin_opened_is_given_up_where_anybody_refuses(autojump_clock):
+    opening = Opening()
+    async with memory_server(LISTS, {"opening": opening, "choosy": Choosy()}) as memory:
+        assert (await reload(memory, f"{LISTS}[plugins.choosy]\nbad = 1")).faults
+        assert opening.taken == ["opened", "given up"]
+
+        def cannot(settings):
+            raise OSError(17, "no")
+
+        prepare, memory.server.datapath.prepare = memory.server.datapath.prepare, cannot
+        assert (await reload(memory, LISTS)).faults
+        memory.server.datapath.prepare = prepare
+        assert not (await reload(memory, LISTS)).faults
+        assert opening.taken == ["opened", "given up"] * 2 + ["opened", "used"]
 
 
 async def test_other_plugins_need_a_restart_and_their_order_does_not(autojump_clock):

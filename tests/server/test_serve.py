@@ -6,6 +6,7 @@ from functools import partial
 
 import pytest
 import trio
+from tcp_door import free_port
 
 from poptrio.api import hookimpl
 from poptrio.config import Config
@@ -16,12 +17,6 @@ from poptrio.server import datapaths
 from poptrio.server import serve as module
 from poptrio.server.serve import listening, serve, serve_until_signalled
 from poptrio.testing.server import OneUser, load
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def config_for(*ports, interface="poptrio0"):

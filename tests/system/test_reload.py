@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import trio
+from tcp_door import make_certificate
 
 from poptrio.testing.namespaces import Namespace, join
 
@@ -30,6 +31,13 @@ pool = ["{pool}"]
 format = "json"
 [management]
 socket = "poptrio.sock"
+listen = ["127.0.0.1:8443"]
+"""
+ASK = """
+import ssl, sys, urllib.request
+_, certificate, token = sys.argv
+request = urllib.request.Request("https://127.0.0.1:8443/v1/stats", headers={"Authorization": f"Bearer {token}"})
+urllib.request.urlopen(request, context=ssl.create_default_context(cafile=certificate), timeout=5).close()
 """
 
 
@@ -48,6 +56,7 @@ class Program:
         self._workers = workers
         self.configure("10.90.0.2-254")
         self.passwords("old")
+        self.renew("the token of the beginning")
         with (folder / "log").open("w") as stderr:
             command = namespace.command(*PROGRAM, "run", str(folder / "config.toml"))
             self.process = subprocess.Popen(command, stderr=stderr)
@@ -59,6 +68,17 @@ class Program:
         (self.folder / "new").write_text(f"* * {password} *\n")
         (self.folder / "new").chmod(0o600)
         (self.folder / "new").rename(self.folder / "chap-secrets")
+
+    def renew(self, token: str) -> None:
+        """Another certificate and this token for the API over TCP."""
+        make_certificate(self.folder)
+        (self.folder / "token").write_text(token)
+        (self.folder / "token").chmod(0o600)
+
+    def answers(self, token: str) -> bool:
+        """Whether the API shows the certificate that is in the folder now, and takes the token."""
+        command = self._namespace.command(sys.executable, "-c", ASK, str(self.folder / "certificate.pem"), token)
+        return subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode == 0
 
     def logged(self, event: str) -> list[dict]:
         lines = (self.folder / "log").read_text().splitlines()
@@ -98,8 +118,12 @@ async def test_sighup_changes_pools_and_secrets_under_a_call_and_a_drain_ends_it
 
             program.configure("10.91.0.1-254")
             program.passwords("new")
+            assert program.answers("the token of the beginning")
+            program.renew("the token that came later")
             await program.reload("reloaded")
             assert {"10.90.0.0/24", "10.91.0.0/24"} <= program.routes() or workers == 2
+            assert program.answers("the token that came later")
+            assert not program.answers("the token of the beginning")
             dial(other, "198.51.100.1", "new")
             await until(lambda: len(program.logged("call up")) == 2)
             addresses = [entry["address"] for entry in program.logged("call up")]
@@ -110,7 +134,7 @@ async def test_sighup_changes_pools_and_secrets_under_a_call_and_a_drain_ends_it
             program.configure("10.92.0.2-254", "group = 7")
             await program.reload("reload refused")
             (fault,) = program.logged("reload refused")[0]["faults"]
-            assert fault.startswith(f"{tmp_path}/config.toml:10: management.group: 7 is a whole number")
+            assert fault.startswith(f"{tmp_path}/config.toml:11: management.group: 7 is a whole number")
             assert not any(route.startswith("10.92.") for route in program.routes())
 
             calls[0].terminate()

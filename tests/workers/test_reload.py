@@ -8,6 +8,7 @@ from worker_backend import Backend, is_up, settle
 
 from poptrio.config import Config
 from poptrio.protocols.pptp.codes import OutgoingCallResult
+from poptrio.server.reload import PreparedDoors, Reloading
 
 
 @pytest.fixture
@@ -41,12 +42,14 @@ async def test_a_worker_that_cannot_keeps_all_from_changing(fleet, backend, auto
         raise OSError(17, "route 10.91.0.0/24 was refused")
 
     async with fleet('[addresses]\npool = ["10.90.0.2-3"]', [backend]) as workers:
-        before = workers.parent.config
+        before, called = workers.parent.config, []
+        doors = PreparedDoors(commit=lambda: called.append("commit"), undo=lambda: called.append("undo"))
+        workers.parent.reloader.reloading = Reloading(before, prepare_doors=lambda config: doors)
         workers.sides[1].worker.server.datapath.prepare = cannot
         report = await reload(workers, '[addresses]\npool = ["10.91.0.2-9"]')
         assert list(map(str, report.faults)) == ["worker 1: route 10.91.0.0/24 was refused"]
         await settle()
-        assert workers.parent.config is before
+        assert (workers.parent.config, called) == (before, ["undo"])
         assert all(side.worker._preparation is None for side in workers.sides)
         assert str((await workers.dial(0)).address) == "10.90.0.2"
 

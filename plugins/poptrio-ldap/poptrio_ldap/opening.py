@@ -1,7 +1,8 @@
 """From the configuration to directories: service accounts, certificates, pools of connections."""
 
 import ssl
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import structlog
@@ -15,64 +16,85 @@ from poptrio_ldap.threads import ThreadedDirectory
 log = structlog.get_logger("poptrio.ldap")
 
 
-def open_directories(
-    settings: LdapConfig, folder: Path, patience: float, stack: AsyncExitStack
-) -> tuple[ThreadedDirectory, dict[str, ThreadedDirectory]]:
-    """The directory for everybody, and those of domains with servers of their own. ``stack`` closes them.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """All that leads to one directory: where two are equal, connections of the one serve the other.
 
-    Nothing is connected before it is needed. Raises `ConfigError` with every fault.
+    ``trusted`` is what ``ca_file`` holds, None without one; ``tls`` is made of it. ``patience`` is that of
+    `ThreadedDirectory`.
     """
-    faults: list[ConfigFault] = []
-    tls = _tls_context(settings, folder, faults)
-    default = _Account(settings.servers, settings.bind_dn, _resolve(settings.bind_password, "", folder, faults))
-    of_domains: dict[str, _Account] = {}
-    for name, domain in settings.domains.items():
-        if domain.servers is not None:
-            password = _resolve(domain.bind_password, f"domains.{name}.", folder, faults)
-            of_domains[name] = _Account(domain.servers, domain.bind_dn or "", password)
-    if faults:
-        raise ConfigError(*faults)
-    _warn(settings, [url for each in (default, *of_domains.values()) for url in each.servers])
-    return (
-        default.open(settings, tls, patience, stack),
-        {name: each.open(settings, tls, patience, stack) for name, each in of_domains.items()},
-    )
 
+    servers: tuple[str, ...]
+    bind_dn: str
+    bind_password: bytes = field(repr=False)
+    start_tls: bool
+    verify: bool
+    trusted: bytes | None = field(repr=False)
+    tls: ssl.SSLContext = field(repr=False, compare=False)
+    timeout: float
+    dead_time: float
+    connections: int
+    patience: float
 
-class _Account:
-    """Servers, and the service account on them."""
-
-    def __init__(self, servers: list[str], bind_dn: str, bind_password: str) -> None:
-        self.servers = servers
-        self._bind_dn = bind_dn
-        self._bind_password = bind_password.encode()
-
-    def open(
-        self, settings: LdapConfig, tls: ssl.SSLContext, patience: float, stack: AsyncExitStack
-    ) -> ThreadedDirectory:
-        """A directory that asks them."""
+    def open(self) -> ThreadedDirectory:
+        """A directory; nothing is connected before it is needed."""
         servers = [
             LdapServer(
                 url=url,
-                tls=tls if settings.start_tls or url.startswith("ldaps:") else None,
-                timeout=settings.timeout,
-                bind_dn=self._bind_dn,
-                bind_password=self._bind_password,
+                tls=self.tls if self.start_tls or url.startswith("ldaps:") else None,
+                timeout=self.timeout,
+                bind_dn=self.bind_dn,
+                bind_password=self.bind_password,
             )
             for url in self.servers
         ]
-        pool = Pool(servers, dead_time=settings.dead_time)
-        stack.callback(pool.close)
-        return ThreadedDirectory(pool, connections=settings.connections, patience=patience)
+        pool = Pool(servers, dead_time=self.dead_time)
+        return ThreadedDirectory(pool, connections=self.connections, patience=self.patience)
 
 
-def _tls_context(settings: LdapConfig, folder: Path, faults: list[ConfigFault]) -> ssl.SSLContext:
-    """Certificates and names are checked unless ``verify`` is off."""
-    context = ssl.create_default_context()
+def read_accesses(settings: LdapConfig, folder: Path, patience: float) -> dict[str | None, Access]:
+    """The access to the directory for everybody (None), and to those of domains with servers of their own, by name.
+
+    Raises `ConfigError` with every fault.
+    """
+    faults: list[ConfigFault] = []
+    tls, trusted = _tls_context(settings, folder, faults)
+
+    def access(servers: Iterable[str], bind_dn: str, bind_password: Secret | None, place: str) -> Access:
+        return Access(
+            servers=tuple(servers),
+            bind_dn=bind_dn,
+            bind_password=_resolve(bind_password, place, folder, faults).encode(),
+            start_tls=settings.start_tls,
+            verify=settings.verify,
+            trusted=trusted,
+            tls=tls,
+            timeout=settings.timeout,
+            dead_time=settings.dead_time,
+            connections=settings.connections,
+            patience=patience,
+        )
+
+    accesses: dict[str | None, Access] = {
+        None: access(settings.servers, settings.bind_dn, settings.bind_password, ""),
+    }
+    for name, domain in settings.domains.items():
+        if domain.servers is not None:
+            place = f"domains.{name}."
+            accesses[name] = access(domain.servers, domain.bind_dn or "", domain.bind_password, place)
+    if faults:
+        raise ConfigError(*faults)
+    return accesses
+
+
+def _tls_context(settings: LdapConfig, folder: Path, faults: list[ConfigFault]) -> tuple[ssl.SSLContext, bytes | None]:
+    """Certificates and names are checked unless ``verify`` is off. With it, what ``ca_file`` holds."""
+    context, trusted = ssl.create_default_context(), None
     if settings.ca_file:
         path = folder / settings.ca_file
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         try:
+            trusted = path.read_bytes()
             context.load_verify_locations(path)
         except ssl.SSLError:
             faults.append(ConfigFault("plugins.ldap.ca_file", f"{path} holds no certificate"))
@@ -81,7 +103,7 @@ def _tls_context(settings: LdapConfig, folder: Path, faults: list[ConfigFault]) 
     if not settings.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return context
+    return context, trusted
 
 
 def _resolve(secret: Secret | None, place: str, folder: Path, faults: list[ConfigFault]) -> str:
@@ -94,14 +116,16 @@ def _resolve(secret: Secret | None, place: str, folder: Path, faults: list[Confi
         return ""
 
 
-def _warn(settings: LdapConfig, urls: list[str]) -> None:
+def warn(accesses: Mapping[str | None, Access]) -> None:
     """Say loudly what lets others read or change what the directory says."""
-    clear = [url for url in urls if not settings.start_tls and not url.startswith("ldaps:")]
+    urls = [(url, access) for access in accesses.values() for url in access.servers]
+    clear = [url for url, access in urls if not access.start_tls and not url.startswith("ldaps:")]
     if clear:
         remedy = "set start_tls = true, or use ldaps://"
         log.warning("directory without TLS: passwords and hashes are readable on the way", servers=clear, remedy=remedy)
-    if not settings.verify:
+    unchecked = [url for url, access in urls if not access.verify]
+    if unchecked:
         remedy = "set verify = true, and ca_file if the certificates are your own"
         log.warning(
-            "directory certificates are not checked: anybody in between can answer", servers=urls, remedy=remedy
+            "directory certificates are not checked: anybody in between can answer", servers=unchecked, remedy=remedy
         )

@@ -22,8 +22,7 @@ def config(**keys) -> LdapConfig:
 
 def plugin(directory, of_domains=None, **keys) -> Ldap:
     ldap = Ldap()
-    ldap._patience = 5.0
-    ldap.use(config(**keys), directory, of_domains or {})
+    ldap.use(config(**keys), directory, of_domains or {}, patience=5.0)
     return ldap
 
 

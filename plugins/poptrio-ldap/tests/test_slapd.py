@@ -1,5 +1,6 @@
 """Against OpenLDAP itself: TLS, binds, hashes, groups, injection, and a directory that dies during calls."""
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
@@ -14,10 +15,9 @@ from poptrio_ldap.plugin import Ldap
 pytestmark = pytest.mark.slapd
 
 
-@asynccontextmanager
-async def plugin(slapd, **keys) -> AsyncIterator[Ldap]:
-    """The plugin with slapd as its directory; ``keys`` are added to ``[plugins.ldap]``, or take their place."""
-    config = {
+def table(slapd):
+    """``[plugins.ldap]`` for it."""
+    return {
         "servers": [slapd.url],
         "ca_file": "ca.pem",
         "base": "ou=people,dc=example,dc=org",
@@ -25,9 +25,17 @@ async def plugin(slapd, **keys) -> AsyncIterator[Ldap]:
         "bind_password": "service",
         "nt_hash_attribute": "sambaNTPassword",
     }
+
+
+def info(slapd):
+    return ServerInfo(folder=slapd.folder, name="poptrio", address=IPv4Address("10.90.0.1"), pool=())
+
+
+@asynccontextmanager
+async def plugin(slapd, **keys) -> AsyncIterator[Ldap]:
+    """The plugin with slapd as its directory; ``keys`` are added to ``[plugins.ldap]``, or take their place."""
     ldap = Ldap()
-    server = ServerInfo(folder=slapd.folder, name="poptrio", address=IPv4Address("10.90.0.1"), pool=())
-    async with ldap.poptrio_lifespan(config | keys, server):
+    async with ldap.poptrio_lifespan(table(slapd) | keys, info(slapd)):
         yield ldap
 
 
@@ -221,3 +229,22 @@ async def until_accepted(ldap: Ldap) -> None:
 async def test_the_second_server_takes_over(slapd):
     async with plugin(slapd, servers=["ldap://127.0.0.1:1", slapd.url]) as ldap:
         assert isinstance(await ldap.poptrio_authenticate(pap_request("bob", "battery staple")), Accept)
+
+
+async def test_a_reload_takes_another_account_and_reads_certificates_again(slapd):
+    trusted, alice = slapd.folder / "trusted.pem", pap_request("alice", "correct horse")
+    shutil.copy(slapd.folder / "other-ca.pem", trusted)
+    keys = {"ca_file": "trusted.pem", "bind_password": "wrong"}
+    async with plugin(slapd, **keys) as ldap:
+
+        def reload(**changed):
+            ldap.poptrio_reload(table(slapd) | keys | changed, info(slapd)).commit()
+
+        assert "certificate verify failed" in (await ldap.poptrio_authenticate(alice)).reason
+        shutil.copy(slapd.folder / "ca.pem", trusted)
+        reload()
+        assert "refuses the service account" in (await ldap.poptrio_authenticate(alice)).reason
+        reload(bind_password="service")
+        assert isinstance(await ldap.poptrio_authenticate(alice), Accept)
+        reload(bind_password="service", require_group=["nobody"])
+        assert isinstance(await ldap.poptrio_authenticate(alice), Reject)

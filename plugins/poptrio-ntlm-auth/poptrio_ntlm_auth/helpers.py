@@ -39,6 +39,8 @@ class Helpers:
         self.last_failed = False
         self._turns = trio.Semaphore(limit)
         self._idle: list[Helper] = []
+        self._questions = 0  # that have a helper, or wait for one
+        self._retired = False
 
     @property
     def idle(self) -> int:
@@ -56,23 +58,37 @@ class Helpers:
         A helper that died since its last question is replaced at once; one that was still busy when the caller gave
         up would answer the wrong question next, so it is killed.
         """
-        async with self._turns:
-            self.busy += 1
-            answered = False
-            try:
-                answer = await self._answer(question)
-                answered = True
-                return answer
-            finally:
-                self.answers += answered
-                self.failures += not answered
-                self.last_failed = not answered
-                self.busy -= 1
+        self._questions += 1
+        try:
+            async with self._turns:
+                self.busy += 1
+                answered = False
+                try:
+                    answer = await self._answer(question)
+                    answered = True
+                    return answer
+                finally:
+                    self.answers += answered
+                    self.failures += not answered
+                    self.last_failed = not answered
+                    self.busy -= 1
+        finally:
+            self._questions -= 1
+            self._end_when_done()
+
+    def retire(self) -> None:
+        """Take no more questions, and end all helpers when those that there are have their answers."""
+        self._retired = True
+        self._end_when_done()
 
     def kill_idle(self) -> None:
         """End all that have no question."""
         while self._idle:
             self._idle.pop().kill()
+
+    def _end_when_done(self) -> None:
+        if self._retired and not self._questions:
+            self.kill_idle()
 
     async def _answer(self, question: bytes) -> Answer:
         if self._idle:

@@ -7,6 +7,7 @@ the hash when the response was right. That suffices for MPPE keys and for MS-CHA
 import shutil
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import trio
@@ -25,6 +26,7 @@ from poptrio.api import (
     MsChapV2ChangePasswordRequest,
     MsChapV2Request,
     PapRequest,
+    PluginReload,
     Reject,
     ServerInfo,
     Unavailable,
@@ -47,94 +49,131 @@ CHANGE_PASSWORD_FAILED = 709
 """``ERROR_CHANGING_PASSWORD`` (RFC 2759 §6)."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    """What a question is asked with, from its beginning to its end."""
+
+    settings: NtlmAuthConfig
+    helpers: Helpers
+    patience: float
+
+    @property
+    def ask_next(self) -> bool:
+        return self.settings.unavailable == "next"
+
+    def names(self, request: AuthRequest) -> tuple[bytes, bytes]:
+        """User and domain as octets; the domain may still be part of the user's name (``strip_domain = false``)."""
+        user = request.username.rpartition("\\")[2]
+        domain = request.domain or self.settings.domain
+        return user.encode("utf-8", "surrogateescape"), domain.encode("utf-8", "surrogateescape")
+
+    async def ask(self, question: bytes) -> Answer | Unavailable:
+        with trio.move_on_after(self.patience):
+            try:
+                return await self.helpers.ask(question)
+            except (HelperDied, BadAnswer) as error:
+                return Unavailable(reason=str(error), ask_next=self.ask_next)
+        return Unavailable(reason=f"no answer of ntlm_auth within {self.patience:g} seconds", ask_next=self.ask_next)
+
+
 class NtlmAuth:
     """The plugin."""
 
     def __init__(self) -> None:
-        self._helpers: Helpers | None = None
-        self._domain = ""
-        self._patience = 0.0
-        self._ask_next = False
+        self._running: _Running | None = None
+        self._nursery: trio.Nursery | None = None
 
     @hookimpl
     @asynccontextmanager
     async def poptrio_lifespan(self, config: Mapping[str, object], server: ServerInfo) -> AsyncIterator[None]:
         """Hold the helpers. A command that is not there keeps the server from starting."""
-        settings = read_config(NtlmAuthConfig, config, "plugins.ntlm-auth")
-        if shutil.which(settings.command[0]) is None:
-            sentence = f"{settings.command[0]} is no command here (Debian: apt-get install winbind)"
-            raise ConfigError(ConfigFault("plugins.ntlm-auth.command", sentence))
+        settings = _read(config)
         async with trio.open_nursery() as nursery:
-            start = partial(start_helper, settings.arguments(), nursery)
-            self.use(settings, Helpers(start, settings.helpers), server.answer_timeout)
+            self._nursery = nursery
+            self.use(settings, self._helpers_for(settings), server.answer_timeout)
             yield
             nursery.cancel_scope.cancel()
 
+    @hookimpl
+    def poptrio_reload(self, config: Mapping[str, object], server: ServerInfo) -> PluginReload:
+        """Take everything anew; helpers end when they have answered, unless they are to be run as they are."""
+        settings = _read(config)
+
+        def commit() -> None:
+            before = self._running
+            assert before is not None, "reloaded before the lifespan was entered"
+            if settings.same_helpers(before.settings):
+                self.use(settings, before.helpers, server.answer_timeout)
+            else:
+                self.use(settings, self._helpers_for(settings), server.answer_timeout)
+                before.helpers.retire()
+
+        return PluginReload(commit)
+
+    def _helpers_for(self, settings: NtlmAuthConfig) -> Helpers:
+        assert self._nursery is not None
+        return Helpers(partial(start_helper, settings.arguments(), self._nursery), settings.helpers)
+
     def use(self, settings: NtlmAuthConfig, helpers: Helpers, answer_timeout: float) -> None:
         """Ask these helpers from now on: the seam for tests."""
-        self._helpers = helpers
-        self._domain = settings.domain
-        self._patience = min(settings.timeout, answer_timeout * SHARE_OF_ANSWER_TIMEOUT)
-        self._ask_next = settings.unavailable == "next"
+        self._running = _Running(settings, helpers, min(settings.timeout, answer_timeout * SHARE_OF_ANSWER_TIMEOUT))
 
     @hookimpl
     def poptrio_measurements(self) -> Iterable[Measurement]:
         """What the helpers have counted."""
-        return () if self._helpers is None else measurements(self._helpers)
+        return () if self._running is None else measurements(self._running.helpers)
 
     @hookimpl
     def poptrio_health(self) -> Health | None:
         """Whether the last question was answered."""
-        return None if self._helpers is None else health(self._helpers)
+        return None if self._running is None else health(self._running.helpers)
 
     @hookimpl
     async def poptrio_authenticate(self, request: AuthRequest) -> Decision | None:
         """Let the domain judge the caller; a user whom it does not know is another plugin's."""
+        running = self._running
+        assert running is not None, "asked before the lifespan was entered"
         match request:
             case EapRequest():
                 return LocalEap(("mschap-v2",))
             case MsChapV2ChangePasswordRequest():
                 return Reject(reason="passwords in a domain are not changed here", code=CHANGE_PASSWORD_FAILED)
             case PapRequest():
-                return await self._judge_password(request)
+                return await _judge_password(running, request)
             case MsChapV1Request() | MsChapV2Request():
-                return await self._judge_response(request)
+                return await _judge_response(running, request)
             case _:
                 return Reject(reason=f"a domain cannot judge {request.protocol}: offer mschap-v2")
 
-    async def _judge_password(self, request: PapRequest) -> Decision | None:
-        password = request.password.encode("utf-8", "surrogateescape")
-        if not password:
-            return Reject(reason="an empty password is never asked about")
-        answer = await self._ask(password_question(*self._names(request), password))
-        if not isinstance(answer, Answer):
-            return answer
-        return Accept(user=request.username) if answer.authenticated else failure(answer, ask_next=self._ask_next)
 
-    async def _judge_response(self, request: MsChapV1Request | MsChapV2Request) -> Decision | None:
-        if isinstance(request, MsChapV1Request) and not request.use_nt:
-            return Reject(reason="the client sent an LM response only, which no domain should accept")
-        question = challenge_question(*self._names(request), ntlm_challenge(request), request.nt_response)
-        answer = await self._ask(question)
-        if not isinstance(answer, Answer):
-            return answer
-        if not answer.authenticated:
-            return failure(answer, ask_next=self._ask_next)
-        if answer.user_session_key is None:
-            return Reject(reason="ntlm_auth gave no session key, without which there is nothing to encrypt with")
-        return accept_judged(request, answer.user_session_key)
+async def _judge_password(running: _Running, request: PapRequest) -> Decision | None:
+    password = request.password.encode("utf-8", "surrogateescape")
+    if not password:
+        return Reject(reason="an empty password is never asked about")
+    answer = await running.ask(password_question(*running.names(request), password))
+    if not isinstance(answer, Answer):
+        return answer
+    return Accept(user=request.username) if answer.authenticated else failure(answer, ask_next=running.ask_next)
 
-    async def _ask(self, question: bytes) -> Answer | Unavailable:
-        assert self._helpers is not None, "asked before the lifespan was entered"
-        with trio.move_on_after(self._patience):
-            try:
-                return await self._helpers.ask(question)
-            except (HelperDied, BadAnswer) as error:
-                return Unavailable(reason=str(error), ask_next=self._ask_next)
-        return Unavailable(reason=f"no answer of ntlm_auth within {self._patience:g} seconds", ask_next=self._ask_next)
 
-    def _names(self, request: AuthRequest) -> tuple[bytes, bytes]:
-        """User and domain as octets; the domain may still be part of the user's name (``strip_domain = false``)."""
-        user = request.username.rpartition("\\")[2]
-        domain = request.domain or self._domain
-        return user.encode("utf-8", "surrogateescape"), domain.encode("utf-8", "surrogateescape")
+async def _judge_response(running: _Running, request: MsChapV1Request | MsChapV2Request) -> Decision | None:
+    if isinstance(request, MsChapV1Request) and not request.use_nt:
+        return Reject(reason="the client sent an LM response only, which no domain should accept")
+    question = challenge_question(*running.names(request), ntlm_challenge(request), request.nt_response)
+    answer = await running.ask(question)
+    if not isinstance(answer, Answer):
+        return answer
+    if not answer.authenticated:
+        return failure(answer, ask_next=running.ask_next)
+    if answer.user_session_key is None:
+        return Reject(reason="ntlm_auth gave no session key, without which there is nothing to encrypt with")
+    return accept_judged(request, answer.user_session_key)
+
+
+def _read(config: Mapping[str, object]) -> NtlmAuthConfig:
+    """Raises `ConfigError`, also where the command is not there."""
+    settings = read_config(NtlmAuthConfig, config, "plugins.ntlm-auth")
+    if shutil.which(settings.command[0]) is None:
+        sentence = f"{settings.command[0]} is no command here (Debian: apt-get install winbind)"
+        raise ConfigError(ConfigFault("plugins.ntlm-auth.command", sentence))
+    return settings

@@ -28,6 +28,10 @@ class NtlmAuthConfig(BaseModel):
     unavailable: Literal["reject", "next"] = "reject"
     """When the domain cannot be asked: refuse the call, or ask the next plugin."""
 
+    def same_helpers(self, other: "NtlmAuthConfig") -> bool:
+        """Whether the same processes serve both."""
+        return (self.arguments(), self.helpers) == (other.arguments(), other.helpers)
+
     def arguments(self) -> list[str]:
         """The command with every option."""
         membership = [f"--require-membership-of={self.require_membership_of}"] if self.require_membership_of else []

@@ -63,16 +63,29 @@ class Accounting:
         sessions: Sessions,
     ) -> None:
         self.spool = spool
-        self._settings = settings
+        self.settings = settings
         self._identity = identity
         self._sessions = sessions
         self._open: dict[str, OpenSession] = {}
         self._starts = StartWatch(settings.failure_timeout, self._end)
+        self._other_interval = trio.Event()
+
+    def configure(self, settings: AccountingSettings) -> None:
+        """Go on with other ``settings``, all but the file of the spool; calls whose Start is under way already are
+        ended only if they would have been before as well.
+        """
+        before, self.settings = self.settings, settings
+        self.spool.limit_to(settings.limit)
+        self._starts.wait_for(settings.failure_timeout)
+        if settings.failure != "end-call":
+            self._starts.forget_all()
+        if settings.note_interval != before.note_interval:
+            self._other_interval.set()
 
     def go_on(self) -> None:
         """Take up the sessions that another process has accounted for until now, and watch over their Starts."""
         self._open = {session.session_id: session for session in self.spool.open_sessions}
-        if self._settings.failure == "end-call":
+        if self.settings.failure == "end-call":
             for session_id in self.spool.sessions_to_send():
                 if self.spool.backlog.waits_for(session_id, AccountingKind.START):
                     self._starts.expect(session_id)
@@ -88,7 +101,7 @@ class Accounting:
     def take(self, record: AccountingRecord) -> trio.Event:
         """Take ``record``; the event tells when it is on the disk."""
         session_id = record.call.session_id
-        part = session_part(record, self._identity(record.call), self._settings.plugin)
+        part = session_part(record, self._identity(record.call), self.settings.plugin)
         attributes = record_attributes(record, part).pack()
         event_time = record.timestamp.timestamp()
         session = None
@@ -103,7 +116,7 @@ class Accounting:
                 traffic=record.traffic,
                 attributes=part.pack(),
             )
-        if record.kind is AccountingKind.START and self._settings.failure == "end-call":
+        if record.kind is AccountingKind.START and self.settings.failure == "end-call":
             self._starts.expect(session_id)
         return self.spool.put(record.kind, session_id, event_time, attributes, session)
 
@@ -117,8 +130,11 @@ class Accounting:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._starts.run)
             while True:
-                await trio.sleep(self._settings.note_interval)
-                await self._note_progress()
+                self._other_interval = trio.Event()
+                with trio.move_on_after(self.settings.note_interval) as interval:
+                    await self._other_interval.wait()
+                if interval.cancelled_caught:
+                    await self._note_progress()
 
     async def _note_progress(self) -> None:
         noted = []
@@ -144,30 +160,40 @@ class StartWatch:
     def __init__(self, timeout: float, end: Callable[[str], None]) -> None:
         self._timeout = timeout
         self._end = end
-        self._expected: dict[str, float] = {}  # deadlines, in order, because all have the same timeout
+        self._expected: dict[str, float] = {}  # since when, in order
         self._changed = trio.Event()
+
+    def wait_for(self, timeout: float) -> None:
+        """Another timeout, also for those that are waited for."""
+        if timeout != self._timeout:
+            self._timeout = timeout
+            self._changed.set()
 
     def expect(self, session_id: str) -> None:
         """The Start of this session was taken."""
-        self._expected[session_id] = trio.current_time() + self._timeout
-        self._changed.set()
+        if not self._expected:
+            self._changed.set()
+        self._expected.setdefault(session_id, trio.current_time())
 
     def forget(self, session_id: str) -> None:
         """It was acknowledged, or the session is over."""
         self._expected.pop(session_id, None)
 
+    def forget_all(self) -> None:
+        """Nothing is ended any more."""
+        self._expected.clear()
+
     async def run(self) -> None:
         """Watch, for ever."""
         while True:
-            await self._changed.wait()
             self._changed = trio.Event()
-            while self._expected:
-                session_id, deadline = next(iter(self._expected.items()))
-                if deadline <= trio.current_time():
-                    del self._expected[session_id]
-                    self._end(session_id)
-                else:
-                    await trio.sleep_until(deadline)
+            session_id, since = next(iter(self._expected.items()), ("", float("inf")))
+            if since + self._timeout <= trio.current_time():
+                del self._expected[session_id]
+                self._end(session_id)
+            else:
+                with trio.move_on_at(since + self._timeout):
+                    await self._changed.wait()
 
 
 @asynccontextmanager
@@ -199,9 +225,9 @@ async def open_accounting(
         nursery.start_soon(accounting.run)
         nursery.start_soon(delivery.run)
         yield accounting
-        with trio.move_on_after(settings.farewell):
+        with trio.move_on_after(accounting.settings.farewell):
             await spool.wait_until_empty()
-            if settings.on_off and not delivery.is_held:
+            if accounting.settings.on_off and not delivery.is_held:
                 await send(server_request("Accounting-Off", nas, run_id, time.time()))
         if not spool.is_empty:
             log.warning("accounting is kept for the next start", records=len(spool.backlog))

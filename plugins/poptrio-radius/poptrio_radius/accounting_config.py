@@ -11,11 +11,11 @@ class AccountingKeys(Section):
     """What `RadiusConfig` has for accounting."""
 
     accounting: bool = True
-    """Send accounting records to the servers."""
+    """Send accounting records to the servers. A change needs a restart."""
 
     spool: str = "/var/lib/poptrio/accounting.sqlite"
     """File for the accounting records that no server has acknowledged yet, relative to the configuration file. Its
-    folder must exist, and it belongs to one running server."""
+    folder must exist, and it belongs to one running server. A change needs a restart."""
 
     spool_max: Annotated[int, Field(ge=1)] = 100_000
     """How many records may wait in the spool. Beyond that the oldest interim records go; starts and stops never do. A
@@ -29,7 +29,8 @@ class AccountingKeys(Section):
     calls of this NAS, so turn it off where several servers have the same ``nas_identifier``."""
 
     accounting_failure: Literal["ignore", "end-call"] = "ignore"
-    """What happens to a call whose start no server has acknowledged in time: nothing, or it is ended."""
+    """What happens to a call whose start no server has acknowledged in time: nothing, or it is ended. A reload with
+    ``end-call`` ends no call that is up already."""
 
     accounting_failure_timeout: Seconds = 30.0
     """Seconds that are in time."""

@@ -39,6 +39,15 @@ class Backlog:
         waiting = itertools.islice(self._queues.values(), LOOKED_AT)
         return min((queue[0].time for queue in waiting), default=None)
 
+    def limit_to(self, limit: int) -> list[Record]:
+        """Another limit from now on. Returns what is dropped for it."""
+        self._limit = limit
+        dropped = []
+        while self.is_over_limit and self._interims:
+            dropped.append(next(iter(self._interims.values())))
+            self._remove(dropped[-1])
+        return dropped
+
     def add(self, record: Record) -> list[Record]:
         """Put ``record`` behind the others of its session. Returns those that are dropped for it."""
         queue = self._queues.setdefault(record.session_id, deque())

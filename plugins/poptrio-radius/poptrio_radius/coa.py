@@ -8,8 +8,8 @@ wants. A packet that comes again gets the answer that it got the first time, and
 import socket
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -80,6 +80,17 @@ class CoaServer:
         self.results: Counter[tuple[str, str]] = Counter()
         self._answers: dict[tuple[IpAddress, int, bytes], tuple[float, bytes]] = {}  # with the time of their end
         self._seldom = Seldom(clock)
+        self._earliest = float("-inf")
+
+    def configure(self, settings: CoaSettings) -> None:
+        """Answer as ``settings`` say from now on. What was obeyed before is not obeyed again, whatever the window."""
+        before, self._settings = self._settings, settings
+        if settings.window > before.window:
+            now = self._clock()
+            # Of what is forgotten already nothing is newer than this.
+            self._earliest = max(self._earliest, now - before.window)
+            remembered = now + 2 * settings.window
+            self._answers = {key: (max(until, remembered), answer) for key, (until, answer) in self._answers.items()}
 
     def answer(self, datagram: bytes, source: IpAddress) -> bytes | None:
         """The answer to what came from ``source``, or None where there is none to be given."""
@@ -120,9 +131,12 @@ class CoaServer:
             raise Dropped(str(error)) from None
         if timestamp is None and settings.require_event_timestamp:
             raise Dropped("it has no Event-Timestamp")
-        if timestamp is not None and abs(timestamp - self._clock()) > settings.window:
+        if timestamp is not None and not self._is_of_this_time(timestamp):
             raise Dropped("its Event-Timestamp is not of this time")
         return request
+
+    def _is_of_this_time(self, timestamp: int) -> bool:
+        return abs(timestamp - self._clock()) <= self._settings.window and timestamp >= self._earliest
 
     def _forget_old_answers(self) -> None:
         now = self._clock()
@@ -176,19 +190,32 @@ class CoaServer:
 
 
 class CoaListener:
-    """The socket on ``address`` and ``port``. Raises OSError when they cannot be had."""
+    """The socket on ``address`` and ``port``. Raises OSError when they cannot be had.
 
-    def __init__(self, address: IpAddress, port: int, server: CoaServer) -> None:
+    One that will take the place of ``other`` may have its port, if not its address.
+    """
+
+    def __init__(self, address: IpAddress, port: int, server: CoaServer, other: "CoaListener | None" = None) -> None:
         self._address = (str(address), port)
         self._family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
         self._server = server
-        self._open()
+        self._closed = False
+        self._socket = self._bound(other)
 
-    def _open(self) -> None:
+    def is_at(self, address: IpAddress, port: int) -> bool:
+        """Whether this is where it listens."""
+        return self._address == (str(address), port)
+
+    def _bound(self, other: "CoaListener | None" = None) -> trio.socket.SocketType:
         udp = socket.socket(self._family, socket.SOCK_DGRAM)
         try:
-            udp.bind(self._address)
-            self._socket = trio.socket.from_stdlib_socket(udp)
+            with ExitStack() as stack:
+                for one in (udp, other._socket) if other is not None else ():  # 0.0.0.0 can be had beside 127.0.0.1
+                    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, True)
+                    # Only in this moment, or somebody else could have it as well.
+                    stack.callback(one.setsockopt, socket.SOL_SOCKET, socket.SO_REUSEADDR, False)
+                udp.bind(self._address)
+            return trio.socket.from_stdlib_socket(udp)
         except BaseException:
             udp.close()
             raise
@@ -198,18 +225,19 @@ class CoaListener:
         """Let another process have the port; when the context is left, it is ours again."""
         self._socket.close()
         yield
-        self._open()
+        self._socket = self._bound()
 
     def close(self) -> None:
         """Answer no more."""
+        self._closed = True
         self._socket.close()
 
     async def run(self) -> None:
-        """Answer, for ever."""
-        while True:
+        """Answer, until closed."""
+        while not self._closed:
             try:
                 await self._answer()
-            except trio.ClosedResourceError:  # let go of, and had again
+            except trio.ClosedResourceError:  # also when let go of, and had again
                 await trio.lowlevel.checkpoint()
 
     async def _answer(self) -> None:
@@ -222,19 +250,6 @@ class CoaListener:
             await udp.sendto(answer, source)
         except OSError as error:
             log.warning("dynamic authorization not answered", client=source[0], why=str(error))
-
-
-@asynccontextmanager
-async def listening(address: IpAddress, port: int, server: CoaServer) -> AsyncIterator[CoaListener]:
-    """Answer on ``address`` and ``port`` as long as the context is open. Raises OSError when they cannot be had."""
-    listener = CoaListener(address, port, server)
-    try:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(listener.run)
-            yield listener
-            nursery.cancel_scope.cancel()
-    finally:
-        listener.close()
 
 
 def _address(text: str) -> IpAddress:

@@ -115,10 +115,11 @@ class RadiusConfig(AccountingKeys):
     cannot send one, and mend them: anybody between us and them can forge an Access-Accept then (CVE-2024-3596)."""
 
     nas_identifier: AttributeText = "poptrio"
-    """NAS-Identifier in every request."""
+    """NAS-Identifier in every request. A change needs a restart."""
 
     nas_ip_address: Ipv4 | None = None
-    """NAS-IP-Address in every request; without it, the outer address of ours that the client called."""
+    """NAS-IP-Address in every request; without it, the outer address of ours that the client called. A change needs a
+    restart."""
 
     user_name: Literal["looked-up", "as-sent"] = "looked-up"
     """Which name is asked for: the one that ``[authentication]`` makes of what the client sent, without its domain if

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import trio
@@ -24,10 +24,9 @@ from poptrio.api import (
 from poptrio_radius.accounting import Accounting, AccountingSettings, open_accounting
 from poptrio_radius.accounting_config import AccountingKeys
 from poptrio_radius.authentication import Answer, Authentication
-from poptrio_radius.coa import CoaListener, CoaServer, CoaSettings, listening
-from poptrio_radius.coa_config import CoaConfig
 from poptrio_radius.config import RadiusConfig
 from poptrio_radius.delivery import Send
+from poptrio_radius.dynamic_authorization import DynamicAuthorization, read_coa
 from poptrio_radius.metrics import health, measurements
 from poptrio_radius.packets import Request
 from poptrio_radius.pools import PoolMaker
@@ -39,8 +38,11 @@ from poptrio_radius.spool_file import SpoolError
 
 PLACE = "plugins.radius"
 
-FIXED = (*AccountingKeys.model_fields, "coa", "nas_identifier", "nas_ip_address")
-"""Keys of what cannot change while the plugin runs: its spool, its ear for DM and CoA, and who it says that it is."""
+FIXED = ("accounting", "spool", "nas_identifier", "nas_ip_address")
+"""Keys of what cannot change while the plugin runs: its spool, and who it says that it is to those who have records."""
+
+NOT_OF_SERVERS = ("coa", *(AccountingKeys.model_fields.keys() - {"accounting", "min_interim_interval"}))
+"""Keys with which nobody who is asked has anything to do: a change of them leaves the servers as they are."""
 
 
 class Radius:
@@ -51,8 +53,7 @@ class Radius:
         self._running: _Running | None = None
         self._authentication: Authentication | None = None
         self._accounting: Accounting | None = None
-        self._coa: CoaServer | None = None
-        self._coa_listener: CoaListener | None = None
+        self._coa: DynamicAuthorization | None = None
 
     @hookimpl
     @asynccontextmanager
@@ -63,33 +64,45 @@ class Radius:
         """
         settings = read_config(RadiusConfig, config, PLACE)
         maker = PoolMaker(settings, server.folder, PLACE)
-        coa = None if settings.coa is None else _coa_settings(settings, settings.coa, server, maker.faults)
+        coa = read_coa(settings, server.folder, PLACE, maker.faults)
         if maker.faults:
             raise ConfigError(*maker.faults)
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
             self._use(settings, maker, server, nursery)
             if settings.accounting:
                 self._accounting = await _open_accounting(stack, settings, self._acknowledged, server)
-            if settings.coa is not None and coa is not None:
-                self._coa = CoaServer(coa, server.sessions)
-                self._coa_listener = await _listen(stack, settings.coa, self._coa)
+            self._coa = DynamicAuthorization(server.sessions, nursery)
+            stack.callback(self._coa.close)
+            self._coa.prepare(settings.coa, coa, PLACE).commit()
             yield
             await stack.aclose()  # the last records are sent by readers that run in the nursery
             nursery.cancel_scope.cancel()
 
     @hookimpl
     def poptrio_reload(self, config: Mapping[str, object], server: ServerInfo) -> PluginReload:
-        """Take other servers, secrets and times; what was asked already is waited for as it was."""
+        """Take other servers, secrets, limits and times; what was asked already is waited for as it was."""
         wanted = read_config(RadiusConfig, config, PLACE)
-        running = self._running
+        running, authorization = self._running, self._coa
         assert running is not None, "reloaded before the lifespan was entered"
+        assert authorization is not None
         settings = wanted.model_copy(update={key: getattr(running.settings, key) for key in FIXED})
         maker = PoolMaker(settings, server.folder, PLACE)
+        coa = read_coa(settings, server.folder, PLACE, maker.faults)
         if maker.faults:
             raise ConfigError(*maker.faults)
-        if settings == running.settings and maker.same_secrets(running.maker) and server == running.server:
-            return PluginReload(lambda: None, restart=FIXED)
-        return PluginReload(lambda: self._use(settings, maker, server, running.nursery), restart=FIXED)
+        obey = authorization.prepare(settings.coa, coa, PLACE)
+
+        def commit() -> None:
+            obey.commit()
+            asked = settings.model_copy(update={key: getattr(running.settings, key) for key in NOT_OF_SERVERS})
+            if asked != running.settings or not maker.same_secrets(running.maker) or server != running.server:
+                self._use(settings, maker, server, running.nursery)
+            else:
+                self._running = replace(running, settings=settings)
+            if self._accounting is not None:
+                self._accounting.configure(_accounting_settings(settings, server))
+
+        return PluginReload(commit, restart=FIXED, undo=obey.undo)
 
     @hookimpl
     @contextmanager
@@ -98,8 +111,8 @@ class Radius:
         with ExitStack() as stack:
             if self._accounting is not None:
                 stack.enter_context(self._accounting.let_go())
-            if self._coa_listener is not None:
-                stack.enter_context(self._coa_listener.let_go())
+            if self._coa is not None:
+                stack.enter_context(self._coa.let_go())
             yield
 
     def _use(self, settings: RadiusConfig, maker: PoolMaker, server: ServerInfo, nursery: trio.Nursery) -> None:
@@ -142,7 +155,7 @@ class Radius:
     @hookimpl
     def poptrio_measurements(self) -> Iterable[Measurement]:
         """What servers, spool and DM/CoA server have counted."""
-        return measurements(self.servers, self._spool, self._coa)
+        return measurements(self.servers, self._spool, self._coa.server if self._coa is not None else None)
 
     @hookimpl
     def poptrio_health(self) -> Health:
@@ -185,15 +198,7 @@ async def _let_go(servers: Sequence[Server], seconds: float) -> None:
 
 async def _open_accounting(stack: AsyncExitStack, config: RadiusConfig, send: Send, server: ServerInfo) -> Accounting:
     """Raises `ConfigError` when the spool cannot be used."""
-    settings = AccountingSettings(
-        spool=server.folder / config.spool,
-        limit=config.spool_max,
-        on_off=config.accounting_on_off,
-        failure=config.accounting_failure,
-        failure_timeout=config.accounting_failure_timeout,
-        note_interval=config.spool_note_interval,
-        farewell=config.accounting_farewell,
-    )
+    settings = _accounting_settings(config, server)
     identity = partial(call_attributes, config=config)
     try:
         return await stack.enter_async_context(
@@ -205,32 +210,13 @@ async def _open_accounting(stack: AsyncExitStack, config: RadiusConfig, send: Se
         raise ConfigError(ConfigFault(f"{PLACE}.spool", str(error))) from None
 
 
-def _coa_settings(
-    config: RadiusConfig, coa: CoaConfig, server: ServerInfo, faults: list[ConfigFault]
-) -> CoaSettings | None:
-    """What the DM/CoA server needs to know, None with a fault in ``faults`` when a secret cannot be had."""
-    clients = {}
-    for client in coa.clients:
-        try:
-            clients[client.address] = client.secret.resolve(server.folder).encode()
-        except ValueError as error:
-            faults.append(ConfigFault(f"{PLACE}.coa.clients", f"{client.address}: secret: {error}"))
-    if len(clients) < len(coa.clients):
-        return None
-    return CoaSettings(
-        clients=clients,
-        nas_identifier=config.nas_identifier,
-        nas_address=config.nas_ip_address,
-        window=coa.window,
-        require_event_timestamp=coa.require_event_timestamp,
-        require_message_authenticator=coa.require_message_authenticator,
-        min_interim_interval=config.min_interim_interval,
+def _accounting_settings(config: RadiusConfig, server: ServerInfo) -> AccountingSettings:
+    return AccountingSettings(
+        spool=server.folder / config.spool,
+        limit=config.spool_max,
+        on_off=config.accounting_on_off,
+        failure=config.accounting_failure,
+        failure_timeout=config.accounting_failure_timeout,
+        note_interval=config.spool_note_interval,
+        farewell=config.accounting_farewell,
     )
-
-
-async def _listen(stack: AsyncExitStack, config: CoaConfig, server: CoaServer) -> CoaListener:
-    """Raises `ConfigError` when the address cannot be had."""
-    try:
-        return await stack.enter_async_context(listening(config.listen.address, config.listen.port, server))
-    except OSError as error:
-        raise ConfigError(ConfigFault(f"{PLACE}.coa.listen", f"{config.listen}: {error.strerror}")) from None

@@ -73,6 +73,14 @@ class Spool:
         """The sessions with something to send, the one that has waited longest first."""
         return self.backlog.sessions()
 
+    def limit_to(self, limit: int) -> None:
+        """Another limit from now on."""
+        self.limit = limit
+        dropped = self.backlog.limit_to(limit)
+        self.dropped += len(dropped)
+        self._forget(dropped)
+        self._full = self._full and len(self.backlog) >= limit * EMPTY_ENOUGH
+
     def put(
         self, kind: AccountingKind, session_id: str, time: float, attributes: bytes, session: OpenSession | None
     ) -> trio.Event:

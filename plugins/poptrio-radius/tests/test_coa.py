@@ -1,6 +1,7 @@
 """Disconnect- and CoA-Requests (RFC 5176): who is believed, what is done, and what each refusal says."""
 
 import struct
+from contextlib import asynccontextmanager
 from hashlib import md5
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -14,7 +15,7 @@ from radius_sessions import FakeSession, FakeSessions
 
 from poptrio.api import CauseOfEnd, Quota, Rate, RateLimit, SessionChange
 from poptrio_radius import coa
-from poptrio_radius.coa import CoaServer, CoaSettings, listening
+from poptrio_radius.coa import CoaListener, CoaServer, CoaSettings
 from poptrio_radius.coa_requests import CHANGES, QUOTAS, RATES, SESSION_ATTRIBUTES
 from poptrio_radius.packets import HEADER, Code, Request, parse, verify_reply
 
@@ -38,9 +39,13 @@ class Asker:
     def __init__(self, *sessions, **settings):
         self.clock = Clock()
         self.sessions = FakeSessions(*sessions)
-        options = {"clients": {CLIENT: SECRET}, "nas_identifier": "poptrio"} | settings
-        self.server = CoaServer(CoaSettings(**options), self.sessions, clock=self.clock)
+        self.options = {"clients": {CLIENT: SECRET}, "nas_identifier": "poptrio"} | settings
+        self.server = CoaServer(CoaSettings(**self.options), self.sessions, clock=self.clock)
         self.identifier = 0
+
+    def configure(self, **settings):
+        self.options |= settings
+        self.server.configure(CoaSettings(**self.options))
 
     def request(self, code, **values):
         self.identifier += 1
@@ -362,6 +367,33 @@ class TestReplay:
             asker.send(request)
         assert len(session.ended) == 1
 
+    @pytest.mark.parametrize("ahead", [-10, 0, 10])
+    @pytest.mark.parametrize("between", [10.0, 5.0])
+    @pytest.mark.parametrize("changed_after", [0, 15, 25, 100])
+    def test_a_larger_window_lets_nothing_in_again(self, session, ahead, between, changed_after):
+        asker = Asker(session, window=10.0)
+        stamp = int(NOW) + ahead
+        request = asker.request(Code.DISCONNECT_REQUEST, User_Name="anna", Event_Timestamp=stamp)
+        assert asker.send(request) is not None
+        asker.configure(window=between)
+        for later in range(0, changed_after + 1, 5):
+            asker.clock.now = NOW + later
+            asker.send(request)
+        asker.configure(window=300.0)
+        for later in range(changed_after, 1000, 23):
+            asker.clock.now = NOW + later
+            asker.send(request)
+        assert len(session.ended) == 1
+
+    def test_a_larger_window_takes_what_is_new(self, session):
+        asker = Asker(session, window=10.0)
+        old = asker.request(Code.DISCONNECT_REQUEST, User_Name="anna", Event_Timestamp=int(NOW) - 20)
+        asker.configure(window=300.0)
+        assert asker.send(old) is None  # it may have been obeyed, and forgotten
+        asker.clock.now += 100
+        new = asker.request(Code.DISCONNECT_REQUEST, User_Name="anna", Event_Timestamp=int(NOW) + 1)
+        assert asker.send(new) is not None
+
     def test_the_same_identifier_with_another_content_is_another_request(self, asker, session):
         asker.change(User_Name="anna", Session_Timeout=60)
         asker.identifier -= 1
@@ -404,6 +436,15 @@ def test_any_octets_in_any_attribute_that_we_know_get_an_answer(values):
 def test_noise_is_dropped(datagram):
     with structlog.testing.capture_logs():
         assert Asker(FakeSession()).send(datagram) is None
+
+
+@asynccontextmanager
+async def listening(address, port, server):
+    listener = CoaListener(address, port, server)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(listener.run)
+        yield
+        listener.close()  # it runs no more
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
