@@ -197,7 +197,7 @@ class ServerSession(PppSession):
     def _authentication_moved(self, now: float) -> None:
         authenticator = self._authenticator
         assert authenticator is not None  # there is one in the phases in which this is asked
-        requests, authenticator.requests = authenticator.requests, []
+        requests, authenticator.requests = authenticator.requests, ()
         if requests:
             self._refusal = None
         self._events.extend(events.AuthenticationNeeded(request) for request in requests)

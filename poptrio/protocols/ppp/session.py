@@ -292,8 +292,8 @@ class PppSession:
 
     def _lcp_moved(self, now: float) -> bool:
         lcp = self.lcp
-        happened, lcp.layer_events = lcp.layer_events, []
-        notes, lcp.notes = lcp.notes, []
+        happened, lcp.layer_events = lcp.layer_events, ()
+        notes, lcp.notes = lcp.notes, ()
         for event in happened:
             if event is LayerEvent.UP:
                 self._negotiations += 1
