@@ -49,7 +49,7 @@ class Connection:
             Role.SERVER, server.control_settings, trio.current_time(), server.echo_identifiers
         )
         self.retrace()
-        self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends)
+        self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends, server.readiness)
         self.stream = stream
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0

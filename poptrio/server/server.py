@@ -124,6 +124,7 @@ class Server(Shared):
         async with trio.open_nursery() as plumbing:
             self._plumbing = plumbing
             plumbing.start_soon(self.ticker.run)
+            plumbing.start_soon(self.readiness.run)
             plumbing.start_soon(self._end_grace)
             plumbing.start_soon(self.log_limit.run)
             with self._running:
