@@ -124,7 +124,7 @@ class PppDriver:
 
     def _deadline_reached(self, now: float) -> None:
         if self._path is not None and self._path.counters.gre_received:
-            self.do(self._session.peer_heard, self._path.counters.last_received)
+            self._session.peer_heard(self._path.counters.last_received)
         self.do(self._session.handle_timeout, now)
 
     def _carry_out(self, event: SessionEvent) -> None:

@@ -26,7 +26,7 @@ def leftovers(server: Server, sessions: LiveSessions, datapath: MemoryDataPath) 
         "connections": list(server.connections),
         "goodbyes": list(server.goodbyes.scopes),
         "data path calls": list(datapath.calls),
-        "alarms": [when for when, _, alarm in ticker._heap if alarm._ring is not None],
+        "alarms": [when for when, alarms in ticker._alarms.items() for alarm in alarms if alarm._ring is not None],
         "tasks": [task.name for task in _tasks(trio.lowlevel.current_root_task()) if _is_of_a_call(task)],
     }
     return [f"{kind}: {what}" for kind, what in found.items() if what]

@@ -119,6 +119,7 @@ def restore(session: ServerSession, state: SessionState, now: float) -> None:
     session._echo_deadline = _due(state.echo_due, settings.lcp_echo_interval, now)
     session._challenge_deadline = _due(state.challenge_due, settings.authentication_interval, now)
     session._establish_deadline = math.inf
+    session._find_deadline()
     session._events.clear()  # of the link that is up again
 
 
