@@ -136,7 +136,7 @@ class _CallTask:
         assert call.cause is not None
         try:
             if self._ppp is not None:
-                with call.farewell:
+                with call.farewell():
                     await self._ppp.say_goodbye(call.cause, wait=0.0 if call.cause in SILENT_ENDS else GOODBYE_WAIT)
             await self._control.end_call(call.info.call_id, call.cause)
         finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same

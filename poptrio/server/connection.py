@@ -123,6 +123,8 @@ class Connection:
     async def accept_call(self, call_id: int) -> bool:
         """Send the Outgoing-Call-Reply that connects the call; False when the client has given it up meanwhile."""
         request = self._unanswered.pop(call_id)
+        if not self._unanswered:
+            self._unanswered.clear()  # gives back its memory
         accepted = self._control.accept_call(request, call_id, trio.current_time())
         await self._wire.flush()
         return accepted

@@ -8,7 +8,11 @@ from poptrio.datapath.memory import MemoryDataPath
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 
-TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call_task", "poptrio.server.server.Server._accepted")
+TASKS_OF_CALLS = (
+    "poptrio.server.connection",
+    "poptrio.server.call_task",
+    "poptrio.server.server.Server._serve_connection",
+)
 """How the names of the tasks begin that live for a call or a control connection."""
 
 

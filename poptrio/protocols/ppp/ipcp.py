@@ -77,7 +77,11 @@ class IpAddressOption(Option):
         return None if self._assigned is None else self._assigned.packed
 
     def agreed(self, value: bytes | None) -> None:
-        self.peers = None if value is None else IPv4Address(value)
+        assigned = self._assigned
+        if value is None:
+            self.peers = None
+        else:
+            self.peers = assigned if assigned is not None and value == assigned.packed else IPv4Address(value)
 
 
 class NameServerOption(Option):
