@@ -57,9 +57,9 @@ class Call:
     # Of more than 30 attributes each object has a dictionary of 1.5 KiB: Python shares no more names in a class.
     __slots__ = (
         "__weakref__", "_client_is_gone", "_connection_stranger", "_farewell", "accept", "accounting",
-        "authenticated_by", "authentication", "begun", "cause", "counted_names", "encryption", "id_told", "info", "interface", "lease",
-        "limits", "mtu", "name", "names", "nursery", "path", "ppp", "released", "replaced", "retrace", "server",
-        "steps", "stranger", "up_since", "why",
+        "authenticated_by", "authentication", "begun", "cause", "counted_names", "encryption", "id_told", "info",
+        "interface", "lease", "limits", "mtu", "name", "names", "nursery", "path", "ppp", "released", "replaced",
+        "retrace", "server", "steps", "stranger", "up_since", "why",
     )  # fmt: skip
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
