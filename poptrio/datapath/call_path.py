@@ -113,7 +113,7 @@ class GreCallPath:
         self._receive_parameters: MppeParameters | None = None
         self._encryptor: MppeEncryptor | None = None
         self._decryptor: MppeDecryptor | None = None
-        self._icmp_bucket = TokenBucket(_ICMP_RATE, _ICMP_BURST)
+        self._icmp_bucket: TokenBucket | None = None  # from the first message on
 
     # What the call's owner does (poptrio.datapath.base.CallPath).
 
@@ -327,6 +327,8 @@ class GreCallPath:
             return
         self.counters.too_big += 1
         message = fragmentation_needed(packet, network.mtu, network.our_address)
+        if self._icmp_bucket is None:
+            self._icmp_bucket = TokenBucket(_ICMP_RATE, _ICMP_BURST)
         if message is not None and self._icmp_bucket.take(now):
             try:
                 self._ports.report(message)

@@ -116,7 +116,7 @@ class GreChannel:
         self._expected = 0
         self._highest = -1  # the highest number that has arrived; -1: none yet
         self._waiting: dict[int, tuple[bytes, float]] = {}  # payload and arrival by number, in order of arrival
-        self._gaps: list[tuple[int, int]] = []  # first number and length; the oldest first
+        self._gaps: tuple[tuple[int, int], ...] = ()  # first number and length; the oldest first
         self._suspect = (-1, -1)  # the number that would confirm a jump, and what was expected before it
         self._unacknowledged = 0
         self.ack_deadline = inf
@@ -277,9 +277,7 @@ class GreChannel:
         self._remember_gap(first & SEQUENCE_MASK, count)
 
     def _remember_gap(self, first: int, count: int) -> None:
-        self._gaps.append((first, count))
-        if len(self._gaps) > _GAPS:
-            del self._gaps[0]
+        self._gaps = (*self._gaps, (first, count))[-_GAPS:]
 
     def _oldest_arrival(self) -> float:
         return next(iter(self._waiting.values()))[1]

@@ -26,7 +26,7 @@ class GreState:
 def state_of(channel: GreChannel, now: float) -> GreState:
     """Where ``channel`` stands."""
     waiting = tuple((number, payload, now - arrival) for number, (payload, arrival) in channel._waiting.items())
-    return keep(GreState, channel, waiting=waiting, gaps=tuple(channel._gaps), ack_due=channel.ack_deadline - now)
+    return keep(GreState, channel, waiting=waiting, gaps=channel._gaps, ack_due=channel.ack_deadline - now)
 
 
 def restore(channel: GreChannel, state: GreState, now: float) -> None:
@@ -36,7 +36,7 @@ def restore(channel: GreChannel, state: GreState, now: float) -> None:
     channel._expected = state.expected
     channel._highest = state.highest
     channel._waiting = {number: (payload, now - waited) for number, payload, waited in state.waiting}
-    channel._gaps = list(state.gaps)
+    channel._gaps = tuple(state.gaps)
     channel._suspect = state.suspect
     channel._unacknowledged = state.unacknowledged
     channel.ack_deadline = now + state.ack_due

@@ -5,6 +5,7 @@ error of one type, never an IndexError somewhere else.
 """
 
 from collections.abc import Iterator
+from struct import Struct
 
 from poptrio.errors import MalformedPacket
 
@@ -28,6 +29,10 @@ class Reader:
         piece = bytes(self._data[self._position : end])
         self._position = end
         return piece
+
+    def unpack(self, layout: Struct) -> tuple[int, ...]:
+        """The numbers of ``layout``, all at once."""
+        return layout.unpack(self.take(layout.size))
 
     def u8(self) -> int:
         """One octet as an unsigned number."""

@@ -13,9 +13,8 @@ from poptrio.errors import CauseOfEnd
 from poptrio.protocols.pptp.control import ControlConnection
 from poptrio.protocols.pptp.events import ConnectionEnded, ControlEvent
 from poptrio.protocols.pptp.states import State
+from poptrio.runtime.octets import Octets, Readiness, StreamOctets, TcpOctets
 from poptrio.runtime.ticker import Ticker
-
-READ_SIZE = 4096
 
 WRITE_TIMEOUT = 5.0
 """Seconds in which the peer must take a control message; more means that it does not read at all."""
@@ -27,7 +26,8 @@ class ControlStream:
     ``happened`` hears every event, `ConnectionEnded` exactly once and last, and returns at once. Several tasks may
     `flush`, which whoever asked the control connection for something must do; one task reads. Deadlines are an alarm of
     ``ticker``, which must be running; `close` ends them. ``ends`` limits how many of those that share it are cut off in
-    one turn of the event loop: ten thousand at once would hold up everybody else for seconds.
+    one turn of the event loop: ten thousand at once would hold up everybody else for seconds. ``readiness``, which must
+    be running too, wakes the reader where ``stream`` is a TCP connection; without one, Trio does.
     """
 
     __slots__ = (
@@ -36,7 +36,7 @@ class ControlStream:
         "_ends",
         "_failure",
         "_happened",
-        "_reading",
+        "_octets",
         "_resume",
         "_stream",
         "_writable",
@@ -53,6 +53,7 @@ class ControlStream:
         happened: Callable[[ControlEvent], None],
         ticker: Ticker,
         ends: trio.CapacityLimiter | None = None,
+        readiness: Readiness | None = None,
     ) -> None:
         self.ended: ConnectionEnded | None = None
         self._stream = stream
@@ -62,31 +63,32 @@ class ControlStream:
         self._alarm = ticker.alarm(self._deadline_reached)
         self._failure: Exception | None = None
         self._write_lock: trio.Lock | None = None  # while there are slow writes, which is seldom
-        self._writes: list[trio.CancelScope] = []
+        self._writes: tuple[trio.CancelScope, ...] = ()
         self._writable = True
-        self._reading = trio.CancelScope()
+        self._octets: Octets
+        if readiness is not None and isinstance(stream, trio.SocketStream):
+            self._octets = TcpOctets(stream, readiness)
+        else:
+            self._octets = StreamOctets(stream)
         self.is_paused = False
         self._resume: trio.Event | None = None  # from `pause` to `go_on`
 
     async def read(self) -> None:
         """Read until the connection is over. Whoever was cancelled may call it again."""
+        await self.flush()
         while self.ended is None:
-            with trio.CancelScope() as self._reading:
-                await self.flush()
-                while self.ended is None:
-                    await self._read_once()
+            await self._octets.wait()
             if self._failure is not None:
                 raise self._failure
+            if self.ended is None:
+                await self._read_once()
             if self._resume is not None:
-                self.is_paused = True
-                await self._resume.wait()
-                self._resume, self.is_paused = None, False
-            # Cancelled from inside, and not over: there is something to send that the alarm could not.
+                await self._rest()
 
     def pause(self) -> None:
         """Read nothing until `go_on`. Once ``is_paused``, nothing that was read waits to be understood."""
         self._resume = trio.Event()
-        self._reading.cancel()
+        self._octets.interrupt()
 
     def go_on(self) -> None:
         """Read again."""
@@ -103,18 +105,24 @@ class ControlStream:
         self._alarm.set(self._next_deadline())
 
     def close(self) -> None:
-        """No more deadlines."""
+        """No more deadlines, and nobody reads any more."""
         self._alarm.close()
+        self._octets.close()
+
+    async def _rest(self) -> None:
+        assert self._resume is not None
+        self.is_paused = True
+        await self._resume.wait()
+        self._resume, self.is_paused = None, False
+        await self.flush()
 
     async def _read_once(self) -> None:
-        try:
-            data = await self._stream.receive_some(READ_SIZE)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            data = b""
+        """Read what there is, if anything; send what follows from it, or what the alarm could not."""
+        data = self._octets.read()
         if data:
-            self._control.receive_data(bytes(data), trio.current_time())
+            self._control.receive_data(data, trio.current_time())
             self._tell()
-        else:
+        elif data is not None:
             self._alarm.close()  # nobody is there any more who could be asked for an echo
             async with self._ends:
                 if self.ended is None:  # not given up meanwhile
@@ -132,7 +140,7 @@ class ControlStream:
         except Exception as error:  # noqa: BLE001 - raised by the reader
             self._failure = error
         if self._failure is not None or self.ended is not None or self._control.wants_to_send:
-            self._reading.cancel()
+            self._octets.interrupt()
         else:
             self._alarm.set(self._next_deadline())
 
@@ -154,11 +162,11 @@ class ControlStream:
         if not self._writable or not (self._control.wants_to_send or self._write_lock is not None):
             return
         with trio.move_on_after(WRITE_TIMEOUT, shield=True) as scope:
-            self._writes.append(scope)
+            self._writes += (scope,)
             try:
                 await self._write()
             finally:
-                self._writes.remove(scope)
+                self._writes = tuple(write for write in self._writes if write is not scope)
                 if not self._writes:
                     self._write_lock = None
         if scope.cancelled_caught:
@@ -200,7 +208,7 @@ class ControlStream:
         self._writable = False
         if self.ended is None:
             self.ended = ConnectionEnded(CauseOfEnd.CONTROL_CONNECTION_LOST, why)
-            self._reading.cancel()
+            self._octets.interrupt()
             self._happened(self.ended)
 
 

@@ -48,7 +48,7 @@ class PppDriver:
         self._failed = failed
         self.trace = trace
         self._path: CallPath | None = None
-        self._early: list[bytes] = []
+        self._early: tuple[bytes, ...] = ()
         self._alarm = ticker.alarm(self._deadline_reached)
 
     def start(self, path: CallPath) -> None:
@@ -56,7 +56,7 @@ class PppDriver:
         self._path = path
         now = trio.current_time()
         self.do(self._session.start, now)
-        early, self._early = self._early, []
+        early, self._early = self._early, ()
         for frame in early:
             self.do(self._session.receive_frame, frame, now)
 
@@ -112,7 +112,7 @@ class PppDriver:
             self.do(self._session.receive_frame, frame, now)
         elif len(self._early) < EARLY_FRAMES:
             # A fast client sends LCP before `start`, while our reply to its call is still being written.
-            self._early.append(frame)
+            self._early += (frame,)
 
     def decryption_lost(self) -> None:
         """Stateful MPPE lost its place."""
@@ -124,7 +124,7 @@ class PppDriver:
 
     def _deadline_reached(self, now: float) -> None:
         if self._path is not None and self._path.counters.gre_received:
-            self.do(self._session.peer_heard, self._path.counters.last_received)
+            self._session.peer_heard(self._path.counters.last_received)
         self.do(self._session.handle_timeout, now)
 
     def _carry_out(self, event: SessionEvent) -> None:

@@ -5,7 +5,6 @@ where it must, and is looked at again when that time comes, instead of being mov
 """
 
 import heapq
-import itertools
 import math
 from collections.abc import Callable
 
@@ -22,8 +21,8 @@ class Ticker:
     """Rings alarms in the order of their deadlines on the Trio clock; sleeps until the next one."""
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Alarm]] = []
-        self._numbers = itertools.count()
+        self._times: list[float] = []  # a heap, each once: far alarms have few, and it stays small
+        self._alarms: dict[float, list[Alarm]] = {}  # to be looked at then, in the order in which they were set
         self._scope = trio.CancelScope()
 
     def alarm(self, ring: Callable[[float], None]) -> "Alarm":
@@ -34,18 +33,24 @@ class Ticker:
         """Ring what is due, for ever."""
         while True:
             with trio.CancelScope() as self._scope:
-                self._scope.deadline = self._heap[0][0] if self._heap else math.inf
+                self._scope.deadline = self._times[0] if self._times else math.inf
                 await trio.sleep_forever()
             self._ring_due(trio.current_time())
 
     def _ring_due(self, now: float) -> None:
-        while self._heap and self._heap[0][0] <= now:
-            when, _, alarm = heapq.heappop(self._heap)
-            alarm.reached(when, now)
+        while self._times and self._times[0] <= now:
+            when = heapq.heappop(self._times)
+            for alarm in self._alarms.pop(when):
+                alarm.reached(when, now)
 
     def enter(self, when: float, alarm: "Alarm") -> None:
         """Look at ``alarm`` at ``when``."""
-        heapq.heappush(self._heap, (when, next(self._numbers), alarm))
+        alarms = self._alarms.get(when)
+        if alarms is not None:
+            alarms.append(alarm)
+            return
+        self._alarms[when] = [alarm]
+        heapq.heappush(self._times, when)
         if when < self._scope.deadline:
             self._scope.deadline = when
 
@@ -63,6 +68,8 @@ class Alarm:
 
     def set(self, deadline: float) -> None:
         """Ring at ``deadline`` instead of any earlier choice; infinity: do not ring."""
+        if deadline == self._deadline:
+            return
         self._deadline = deadline
         if deadline < self._entered and self._ring is not None:
             if deadline - trio.current_time() > FAR:
@@ -81,8 +88,8 @@ class Alarm:
         if self._ring is None or when != self._entered:
             return
         self._entered = math.inf
-        if self._deadline > now:
-            self.set(self._deadline)
+        deadline, self._deadline = self._deadline, math.inf
+        if deadline > now:
+            self.set(deadline)
         else:
-            self._deadline = math.inf
             self._ring(now)

@@ -13,7 +13,7 @@ from poptrio.errors import CauseOfEnd
 from poptrio.observe.diagnosis import CallFacts, explain, human_bytes, human_seconds, refined
 from poptrio.runtime.flag import Flag
 from poptrio.server.call_counts import Stranger
-from poptrio.server.domains import folded
+from poptrio.server.domains import name_set
 from poptrio.server.limits import CallLimits
 from poptrio.server.sessions import SessionCall
 from poptrio.server.shared import Shared
@@ -46,20 +46,27 @@ class Call:
     """The state of one call.
 
     ``steps`` are the seconds from its beginning to each step that it passed; ``nursery`` is where its tasks live, left
-    by `end`, ``farewell`` the time that a client has to answer our goodbye, left by `client_gone`. ``cause`` is why it
-    ends, as far as anybody is told, ``why`` the sentence about it. ``id_told``: the client may have heard its Call ID.
-    ``connection_stranger`` counts its control connection until somebody on it is authenticated. ``limits`` are there
-    while its path is; ``counted_names`` are the names by which its user's sessions are counted, ``replaced`` those that
-    have to end for it; ``ppp`` is its PPP session, ``released`` is set when it holds nothing any more. ``names`` are
-    those that its client is known by, folded; ``retrace`` decides anew whether its packets are traced.
+    by `end`. ``cause`` is why it ends, as far as anybody is told, ``why`` the sentence about it. ``id_told``: the
+    client may have heard its Call ID. ``connection_stranger`` counts its control connection until somebody on it is
+    authenticated. ``limits`` are there while its path is; ``counted_names`` are the names by which its user's sessions
+    are counted, ``replaced`` those that have to end for it; ``ppp`` is its PPP session, ``released`` is set when it
+    holds nothing any more. ``names`` are those that its client is known by, folded; ``retrace`` decides anew whether
+    its packets are traced.
     """
+
+    # Of more than 30 attributes each object has a dictionary of 1.5 KiB: Python shares no more names in a class.
+    __slots__ = (
+        "__weakref__", "_client_is_gone", "_connection_stranger", "_farewell", "accept", "accounting",
+        "authenticated_by", "authentication", "begun", "cause", "counted_names", "encryption", "id_told", "info",
+        "interface", "lease", "limits", "mtu", "name", "names", "nursery", "path", "ppp", "released", "replaced",
+        "retrace", "server", "steps", "stranger", "up_since", "why",
+    )  # fmt: skip
 
     def __init__(self, server: Shared, info: CallInfo, connection_stranger: Stranger) -> None:
         self.server = server
         self.info = info
         self.accounting = server.authority.accounting(self)
         self.nursery: trio.Nursery | None = None
-        self.farewell = trio.CancelScope()
         self.stranger = server.registry.stranger(info.peer)
         self.begun = trio.current_time()
         self.steps: dict[str, float] = {}
@@ -84,6 +91,8 @@ class Call:
         self.cause: CauseOfEnd | None = None
         self.why = ""
         self._connection_stranger = connection_stranger
+        self._farewell: trio.CancelScope | None = None
+        self._client_is_gone = False
 
     @property
     def log(self) -> structlog.typing.FilteringBoundLogger:
@@ -109,7 +118,7 @@ class Call:
 
     def known_as(self, *names: str) -> None:
         """The client calls itself, or is called, by these names; whoever waits for one of them hears of it."""
-        known = self.names.union(map(folded, names))
+        known = name_set((*self.names, *names))
         if known != self.names:
             self.names = known
             self.server.tracing.call_named(self)
@@ -173,7 +182,16 @@ class Call:
 
     def client_gone(self) -> None:
         """The client has given the call up itself: there is nobody to wait for with a goodbye."""
-        self.farewell.cancel()
+        self._client_is_gone = True
+        if self._farewell is not None:
+            self._farewell.cancel()
+
+    def farewell(self) -> trio.CancelScope:
+        """The time that the client has to answer our goodbye, left by `client_gone`."""
+        self._farewell = trio.CancelScope()
+        if self._client_is_gone:
+            self._farewell.cancel()
+        return self._farewell
 
     def log_end(self) -> None:
         """The one line that every call leaves in the log, and its place in the statistics."""

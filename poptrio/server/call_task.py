@@ -11,6 +11,7 @@ After the nursery, in a shielded scope with a deadline: goodbye to the client, a
 is synchronous and cannot be cancelled: path, lease, Call ID.
 """
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -61,12 +62,14 @@ class UpBefore:
     accounting: CallAccounting
 
 
-async def run_call(call: Call, control: ControlPart, up_before: UpBefore | None = None) -> None:
+def run_call(call: Call, control: ControlPart, up_before: UpBefore | None = None) -> Awaitable[None]:
     """The whole life of a call, or the rest of it. Raises nothing but Trio's own."""
-    await _CallTask(call, control, up_before).run()
+    return _CallTask(call, control, up_before).run()
 
 
 class _CallTask:
+    __slots__ = ("_call", "_control", "_ppp", "_up_before")
+
     def __init__(self, call: Call, control: ControlPart, up_before: UpBefore | None) -> None:
         self._call = call
         self._control = control
@@ -80,7 +83,10 @@ class _CallTask:
                 if self._up_before is not None:  # whatever happens to it now, it has had its Start
                     self._up_before.accounting.go_on(call.nursery)
                 if call.cause is None:  # not ended before it began
-                    await self._talk()
+                    if self._up_before is None:
+                        await self._begin()
+                    if self._ppp is not None:
+                        await self._ppp.attend()
                 call.nursery.cancel_scope.cancel()
         except* Exception as errors:  # noqa: BLE001 - a bug in one call ends that call only
             self._contain(errors)
@@ -100,12 +106,10 @@ class _CallTask:
         self._call.log.error("internal error", exc_info=errors)
         self._call.end(CauseOfEnd.INTERNAL_ERROR, repr(next(leaves(errors))))
 
-    async def _talk(self) -> None:
+    async def _begin(self) -> None:
+        """Accept the call, and begin with PPP."""
         call, info = self._call, self._call.info
         server = call.server
-        if self._up_before is not None:
-            await self._up_before.ppp.attend()
-            return
         if (why := await server.authority.admit_call(call)) is not None:
             call.end(CauseOfEnd.TOO_MANY_CALLS, sentence=why)
             return
@@ -125,14 +129,14 @@ class _CallTask:
             call.id_told = False
             call.end(CauseOfEnd.CLIENT_HUNG_UP, "before its request was answered")
             return
-        await ppp.run(path)
+        ppp.start(path)
 
     async def _say_goodbye(self) -> None:
         call = self._call
         assert call.cause is not None
         try:
             if self._ppp is not None:
-                with call.farewell:
+                with call.farewell():
                     await self._ppp.say_goodbye(call.cause, wait=0.0 if call.cause in SILENT_ENDS else GOODBYE_WAIT)
             await self._control.end_call(call.info.call_id, call.cause)
         finally:  # when the time for goodbyes is over, plugins that need not wait get their Stop all the same

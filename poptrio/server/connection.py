@@ -49,7 +49,7 @@ class Connection:
             Role.SERVER, server.control_settings, trio.current_time(), server.echo_identifiers
         )
         self.retrace()
-        self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends)
+        self._wire = ControlStream(stream, self._control, self._happened, server.ticker, server.ends, server.readiness)
         self.stream = stream
         self._nursery: trio.Nursery | None = None
         self._calls_seen = 0
@@ -123,6 +123,8 @@ class Connection:
     async def accept_call(self, call_id: int) -> bool:
         """Send the Outgoing-Call-Reply that connects the call; False when the client has given it up meanwhile."""
         request = self._unanswered.pop(call_id)
+        if not self._unanswered:
+            self._unanswered.clear()  # gives back its memory
         accepted = self._control.accept_call(request, call_id, trio.current_time())
         await self._wire.flush()
         return accepted

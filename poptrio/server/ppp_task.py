@@ -21,6 +21,7 @@ from poptrio.protocols.ppp.authenticator import Accepted, Challenged, Refused
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.server_session import ServerSession
 from poptrio.protocols.ppp.session_events import SessionEvent
+from poptrio.runtime.bell import Bell
 from poptrio.runtime.dismantle import dismantle
 from poptrio.runtime.flag import Flag
 from poptrio.runtime.ppp_driver import PppDriver
@@ -55,14 +56,13 @@ class PppTask:
         self._question: AuthRequest | None = None  # the newest only: the session awaits no older one
         self.conversation = Conversation()
         self._wish_known = Flag()
-        self._wake = trio.Event()
+        self._bell = Bell()
         self.encrypted = False
         call.ppp = self
 
-    async def run(self, path: CallPath) -> None:
-        """Begin with LCP; ask the plugins whatever the session asks; return when it has ended."""
+    def start(self, path: CallPath) -> None:
+        """Begin with LCP; `attend` follows."""
         self.driver.start(path)
-        await self.attend()
 
     def take_up(self, path: CallPath, conversation: Conversation, *, encrypted: bool) -> None:
         """``session`` has been up on this ``path`` in another process; `attend` follows."""
@@ -70,10 +70,9 @@ class PppTask:
         self.driver.take_up(path)
 
     async def attend(self) -> None:
-        """`run` from where it has begun already."""
+        """Ask the plugins whatever the session asks; return when it has ended."""
         while not self.driver.over.is_set():
-            await self._wake.wait()
-            self._wake = trio.Event()
+            await self._bell.wait()
             while (request := self._question) is not None:
                 self._question = None
                 if self.session.awaits(request):  # not when LCP was negotiated again while another was asked
@@ -117,7 +116,7 @@ class PppTask:
                 call.authentication = event.authentication.label if event.authentication else ""
             case events.AuthenticationNeeded():
                 self._question = event.request
-                self._wake.set()
+                self._bell.ring()
             case events.Authenticated():
                 call.passed("authentication")
             case events.AddressRequested():
@@ -135,7 +134,7 @@ class PppTask:
                 call.blame(event.cause, event.detail)
             case events.SessionEnded():
                 call.end(event.cause, event.detail)
-                self._wake.set()
+                self._bell.ring()
             case _:  # carried out by the driver
                 pass
 

@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from ipaddress import IPv4Address
 from uuid import uuid4
 
@@ -50,7 +50,7 @@ class Server(Shared):
         self._accepting = trio.CancelScope()
         self._may_accept = trio.Event()
         self._may_accept.set()
-        self._taken_up: list[tuple[Connection, trio.abc.Stream]] = []
+        self._taken_up: list[Connection] = []
 
     @property
     def call_count(self) -> int:
@@ -124,6 +124,7 @@ class Server(Shared):
         async with trio.open_nursery() as plumbing:
             self._plumbing = plumbing
             plumbing.start_soon(self.ticker.run)
+            plumbing.start_soon(self.readiness.run)
             plumbing.start_soon(self._end_grace)
             plumbing.start_soon(self.log_limit.run)
             with self._running:
@@ -142,10 +143,10 @@ class Server(Shared):
         async with trio.open_nursery() as connections:
             async with trio.open_nursery() as accepting:
                 taken_up, self._taken_up = self._taken_up, []
-                for number, one in enumerate(taken_up):
+                for number, connection in enumerate(taken_up):
                     if number % TAKEN_UP_AT_ONCE == 0:
                         await trio.lowlevel.checkpoint()  # packets are served meanwhile
-                    connections.start_soon(self._go_on_serving, *one)
+                    connections.start_soon(self._serve_connection, connection)
                 accepting.start_soon(self._accept, listeners, connections)
                 task_status.started()
                 await self._stop.wait()
@@ -155,13 +156,14 @@ class Server(Shared):
             for connection in tuple(self.connections):
                 connections.start_soon(connection.stop)
 
-    async def _accepted(self, stream: trio.SocketStream) -> None:
-        """Handle one TCP connection from its admission to its close."""
+    async def _admit(self, stream: trio.SocketStream) -> Connection | None:
+        """The new control connection of ``stream``; None where it was refused, or is gone already."""
         try:
             peer, local = _address(stream.socket.getpeername()), _address(stream.socket.getsockname())
         except OSError:
-            return  # gone before we looked
+            return None  # gone before we looked
         connection_id = uuid4().hex[:16]
+        connection = None
         try:
             why = self._refuse(peer)
             if why is None:
@@ -172,12 +174,14 @@ class Server(Shared):
                     waiting.known()
             why = why or self._refuse(peer)
             if why is None:
-                await self._serve_connection(Connection(self, stream, connection_id, peer, local), stream)
-                return
-            self._log_refusal(peer, why)
-            await trio.aclose_forcefully(stream)
+                connection = Connection(self, stream, connection_id, peer, local)
+            else:
+                self._log_refusal(peer, why)
+                await trio.aclose_forcefully(stream)
         finally:
-            self.authority.connection_closed(connection_id)
+            if connection is None:
+                self.authority.connection_closed(connection_id)
+        return connection
 
     def close_connection(self, connection_id: str, why: str) -> None:
         """Refuse a connection that was taken, if it still exists."""
@@ -211,10 +215,10 @@ class Server(Shared):
         for connection in self.connections:
             connection.go_on()
 
-    def take_up(self, connection: Connection, stream: trio.abc.Stream) -> None:
+    def take_up(self, connection: Connection) -> None:
         """Before `run`: serve this connection, which another process has had before."""
         self.connections.add(connection)
-        self._taken_up.append((connection, stream))
+        self._taken_up.append(connection)
 
     async def _accept(
         self, listeners: Sequence[trio.abc.Listener[trio.SocketStream]], connections: trio.Nursery
@@ -223,16 +227,14 @@ class Server(Shared):
             await self._may_accept.wait()
             with trio.CancelScope() as self._accepting:
                 kept_open = [_KeptOpen(listener) for listener in listeners]
-                await trio.serve_listeners(self._accepted, kept_open, handler_nursery=connections)
+                serve: Callable[[trio.SocketStream], Awaitable[None]] = self._serve_connection
+                await trio.serve_listeners(serve, kept_open, handler_nursery=connections)
 
-    async def _go_on_serving(self, connection: Connection, stream: trio.abc.Stream) -> None:
-        connection_id = connection.id
-        try:
-            await self._serve_connection(connection, stream)
-        finally:
-            self.authority.connection_closed(connection_id)
-
-    async def _serve_connection(self, connection: Connection, stream: trio.abc.Stream) -> None:
+    async def _serve_connection(self, one: trio.SocketStream | Connection) -> None:
+        """Handle one TCP connection, from its admission or from where another process left it, to its close."""
+        connection = one if isinstance(one, Connection) else await self._admit(one)
+        if connection is None:
+            return
         self.connections.add(connection)
         try:
             await connection.run()
@@ -242,8 +244,9 @@ class Server(Shared):
         finally:
             connection.stranger.known()
             self.connections.discard(connection)
+            self.authority.connection_closed(connection.id)
             with trio.move_on_after(CLOSE_TIMEOUT, shield=True):
-                await stream.aclose()
+                await connection.stream.aclose()
             if not self.stopping:  # or its `Connection.stop` may still run
                 dismantle(connection)
 

@@ -227,7 +227,7 @@ def restore_server(server: Server, kept: KeptServer, streams: Sequence[trio.abc.
         calls += [(call, _call_from(server, call, connection, now)) for call in kept_connection.calls]
         if not kept_connection.stranger:
             connection.stranger.known()
-        server.take_up(connection, stream)
+        server.take_up(connection)
     for _, call in sorted(calls, key=lambda one: -one[0].up_since):
         _enter(server, call)
 

@@ -14,7 +14,7 @@ from poptrio.datapath.base import PathCounters
 from poptrio.decisions import Accept, Quota
 from poptrio.errors import CauseOfEnd
 from poptrio.runtime.flag import Flag
-from poptrio.server.domains import folded
+from poptrio.server.domains import folded, name_set
 from poptrio.sessions import Session, SessionChange
 
 _TIMES = ("session_timeout", "idle_timeout", "interim_interval")
@@ -156,7 +156,7 @@ class LiveSessions:
         """The call has an address and may be seen."""
         assert call.accept is not None
         session = self._up[call.info.session_id] = LiveSession(call)
-        names = frozenset(map(folded, (call.accept.user, *call.accept.aliases))) | call.counted_names
+        names = name_set((call.accept.user, *call.accept.aliases, *call.counted_names))
         self._names[call.info.session_id] = names
         for name in names:
             self._up_by_name.setdefault(name, {})[call.info.session_id] = session

@@ -17,6 +17,7 @@ from poptrio.observe.log_limit import LogLimit
 from poptrio.protocols.ppp.lcp import RandomBytes
 from poptrio.runtime.control_stream import echo_identifiers
 from poptrio.runtime.loop_lag import LoopLag
+from poptrio.runtime.octets import Readiness
 from poptrio.runtime.ticker import Ticker
 from poptrio.server.authority import Authority
 from poptrio.server.captures import LocalCaptures
@@ -91,6 +92,7 @@ class Shared:
         self.authority = authority
         self.datapath = datapath
         self.ticker = Ticker()
+        self.readiness = Readiness()
         self.registry = Registry(config.server, call_ids)
         self.stats = Stats()
         self.log_limit = LogLimit(self.stats.left_out)

@@ -8,7 +8,11 @@ from poptrio.datapath.memory import MemoryDataPath
 from poptrio.server.server import Server
 from poptrio.server.sessions import LiveSessions
 
-TASKS_OF_CALLS = ("poptrio.server.connection", "poptrio.server.call_task", "poptrio.server.server.Server._accepted")
+TASKS_OF_CALLS = (
+    "poptrio.server.connection",
+    "poptrio.server.call_task",
+    "poptrio.server.server.Server._serve_connection",
+)
 """How the names of the tasks begin that live for a call or a control connection."""
 
 
@@ -26,7 +30,7 @@ def leftovers(server: Server, sessions: LiveSessions, datapath: MemoryDataPath) 
         "connections": list(server.connections),
         "goodbyes": list(server.goodbyes.scopes),
         "data path calls": list(datapath.calls),
-        "alarms": [when for when, _, alarm in ticker._heap if alarm._ring is not None],
+        "alarms": [when for when, alarms in ticker._alarms.items() for alarm in alarms if alarm._ring is not None],
         "tasks": [task.name for task in _tasks(trio.lowlevel.current_root_task()) if _is_of_a_call(task)],
     }
     return [f"{kind}: {what}" for kind, what in found.items() if what]

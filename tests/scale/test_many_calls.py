@@ -53,6 +53,6 @@ async def test_nothing_leaks(autojump_clock):
         assert trio.lowlevel.current_statistics().tasks_living == tasks_before
         assert memory.server.stats.up == sum(memory.server.stats.ended.values()) == CALLS
         assert not memory.authority.throttle._records
-        assert not memory.server.ticker._heap
+        assert not memory.server.ticker._alarms
         gc.collect()
         assert len(remains) == 0

@@ -144,14 +144,7 @@ class UserspaceDataPath:
         gre_socket = self._sockets.get(endpoint.local) or self._sockets.get(_ANY)
         if gre_socket is None:
             raise OSError(errno.EADDRNOTAVAIL, f"no GRE socket for {endpoint.local}")
-        ports = Ports(
-            send_gre=gre_socket.sender(endpoint),
-            deliver=self._to_tun,
-            report=self._report,
-            call_at=self._timers.call_at,
-            network_changed=self._network_changed,
-            closed=self._forget,
-        )
+        ports = replace(self._ports, send_gre=gre_socket.sender(endpoint))
         path = self._calls[call_id] = GreCallPath(endpoint, owner, ports, self._settings.gre)
         return path
 
@@ -205,6 +198,14 @@ class UserspaceDataPath:
         if settings.interface is not None:
             tun = Tun(settings.interface, inherited.tun if inherited is not None else None)
             self._open_tun(tun, resources)
+        self._ports = Ports(  # of all calls, each of which sends to its own peer
+            send_gre=_discard,
+            deliver=self._to_tun,
+            report=self._report,
+            call_at=self._timers.call_at,
+            network_changed=self._network_changed,
+            closed=self._forget,
+        )
         resources.callback(self._close_calls)
 
     def _open_tun(self, tun: Tun, resources: ExitStack) -> None:

@@ -95,7 +95,7 @@ class AuthenticationProtocol(ABC):
         self.failure: str | None = None
         self.cause = CauseOfEnd.AUTHENTICATION_FAILED
         self._settings = settings
-        self._output: list[Packet] = []
+        self._output: tuple[Packet, ...] = ()
         self._resend: Packet | None = None
         self._sends_left = 0
 
@@ -107,9 +107,9 @@ class AuthenticationProtocol(ABC):
     def receive(self, packet: Packet, now: float) -> None:
         """Take one packet. Raises `MalformedPacket`; the caller drops and counts it."""
 
-    def packets_to_send(self) -> list[Packet]:
+    def packets_to_send(self) -> tuple[Packet, ...]:
         """The packets that have become due, in order; each is handed out once."""
-        packets, self._output = self._output, []
+        packets, self._output = self._output, ()
         return packets
 
     def handle_timeout(self, now: float) -> None:
@@ -133,7 +133,7 @@ class AuthenticationProtocol(ABC):
         self._sends_left -= 1
         self._resend = packet
         self.deadline = now + self._settings.restart_interval
-        self._output.append(packet)
+        self._output += (packet,)
 
     def _answered(self) -> None:
         self._resend = None
@@ -156,7 +156,7 @@ class Authenticator(AuthenticationProtocol):
     def __init__(self, settings: NegotiationSettings) -> None:
         super().__init__(settings)
         self.pending: AuthRequest | None = None
-        self.requests: list[AuthRequest] = []
+        self.requests: tuple[AuthRequest, ...] = ()
         self._answer: Packet | None = None
         self._answered_packet: Packet | None = None
         self._packet_in_question: Packet | None = None
@@ -202,20 +202,20 @@ class Authenticator(AuthenticationProtocol):
         self._answered()
         self.pending = request
         self._packet_in_question = packet
-        self.requests.append(request)
+        self.requests += (request,)
 
     def _already_seen(self, packet: Packet) -> bool:
         """Whether ``packet`` needs no new judgement; an answered one gets its old answer again (RFC 1994 §4.2)."""
         if self.pending is not None:
             return True
         if packet == self._answered_packet and self._answer is not None:
-            self._output.append(self._answer)
+            self._output += (self._answer,)
             return True
         return False
 
     def _conclude(self, answer: Packet) -> None:
         self._remember(answer)
-        self._output.append(answer)
+        self._output += (answer,)
 
     def _remember(self, answer: Packet) -> None:
         """``answer`` is what the packet in question gets, also when it comes again."""

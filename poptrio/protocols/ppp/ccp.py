@@ -41,6 +41,11 @@ class MppeOption(Option):
     that this direction is not encrypted.
     """
 
+    __slots__ = (
+        "_insistence", "_policy", "_receiving", "_stateless_suggested", "_strengths", "_unwanted", "mandatory",
+        "peer_offers", "sending",
+    )  # fmt: skip
+
     kind = 18
     name = "MPPE"
 
@@ -49,12 +54,12 @@ class MppeOption(Option):
         self.mandatory = policy.required
         self.sending = 0
         self._policy = policy
-        self._strengths = [bits for bits in (128, 56, 40) if bits in policy.bits]
+        self._strengths = tuple(bits for bits in (128, 56, 40) if bits in policy.bits)
         self._receiving = STRENGTHS[self._strengths[0]] | (STATELESS if policy.mode != "stateful" else 0)
         self._insistence = Insistence()
         self._stateless_suggested = False
         self._unwanted = False
-        self.peer_offers: set[int] = set()
+        self.peer_offers: tuple[int, ...] = ()
 
     @property
     def receiving(self) -> int:
@@ -125,8 +130,8 @@ class MppeOption(Option):
         return STATELESS
 
     def _note_offer(self, bits: int) -> None:
-        if len(self.peer_offers) < MOST_OFFERS:
-            self.peer_offers.add(bits)
+        if bits not in self.peer_offers and len(self.peer_offers) < MOST_OFFERS:
+            self.peer_offers += (bits,)
 
     def _give_up(self) -> None:
         self._unwanted = True
@@ -144,6 +149,8 @@ class Ccp(ControlProtocol):
     ``reset_requested`` becomes True when the peer asks us to start MPPE's tables afresh (RFC 3078 §8); ``readied`` when
     a Configure-Request of ours has left, so that decryption must stand ready. The session clears both.
     """
+
+    __slots__ = ("_keys", "mppe", "readied", "reset_requested")
 
     protocol = Protocol.CCP
     known_codes = ControlProtocol.known_codes | {Code.RESET_REQUEST, Code.RESET_ACK}

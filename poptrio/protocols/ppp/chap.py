@@ -43,7 +43,7 @@ class ChapAuthenticator(Authenticator):
         self._random = random
         self._identifier = random(1)[0]
         self._challenge = b""
-        self._dialogue: MsChapDialogue | None = None  # CHAP-MD5 has none
+        self._dialogue: MsChapDialogue | None = None  # from challenge to success; CHAP-MD5 has none
 
     def start(self, now: float) -> None:
         self._identifier = (self._identifier + 1) & 0xFF
@@ -83,6 +83,10 @@ class ChapAuthenticator(Authenticator):
         return ChapMd5Request(
             name=name, username=name, identifier=packet.identifier, challenge=self._challenge, response=value
         )
+
+    def accept(self, accepted: Accepted, now: float) -> None:
+        super().accept(accepted, now)
+        self._dialogue = None  # until the next challenge
 
     def refuse(self, refused: Refused, now: float) -> None:
         super().refuse(refused, now)

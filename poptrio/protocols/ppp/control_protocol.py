@@ -24,6 +24,10 @@ MOST_OPTIONS = 64
 """Options in one packet, twice as many as any control protocol has; more cost time and can make no sense."""
 
 
+NO_CODES: frozenset[int] = frozenset()
+"""One for all: an empty set takes 200 octets, and three control protocols of each call have one."""
+
+
 @dataclass(frozen=True, slots=True)
 class NegotiationSettings:
     """The counters and the timer of RFC 1661 §4.6: ``restart_interval`` in seconds, the others in packets."""
@@ -57,29 +61,37 @@ class ControlProtocol:
     ``failure`` becomes a sentence as soon as there can be no agreement; the session then ends the call.
     ``terminated_by_peer``: a Terminate-Request was the last word of the peer about this protocol.
     ``codes_rejected`` are the codes for which the peer sent a Code-Reject.
+
+    What is mostly empty is a tuple, since each list takes 56 octets even then, and nobody negotiates for hours.
     """
+
+    __slots__ = (
+        "_acked_request", "_answer", "_automaton", "_identifier", "_naks_sent", "_now", "_output", "_refusals",
+        "_request_identifier", "_requested", "_restarts_left", "_settings", "codes_rejected", "deadline", "failure",
+        "layer_events", "options", "terminated_by_peer",
+    )  # fmt: skip
 
     protocol: Protocol
     known_codes: frozenset[int] = frozenset(range(Code.CONFIGURE_REQUEST, Code.CODE_REJECT + 1))
 
     def __init__(self, options: Sequence[Option], settings: NegotiationSettings) -> None:
-        self.options = {option.kind: option for option in options}
-        self.layer_events: list[LayerEvent] = []
+        self.options = tuple(options)
+        self.layer_events: tuple[LayerEvent, ...] = ()
         self.terminated_by_peer = False
         self.deadline = math.inf
         self.failure: str | None = None
-        self.codes_rejected: frozenset[int] = frozenset()
+        self.codes_rejected = NO_CODES
         self._settings = settings
         self._automaton = Automaton()
-        self._output: list[Packet] = []
+        self._output: tuple[Packet, ...] = ()
         self._identifier = 0
         self._request_identifier: int | None = None  # None: no request waits for an answer
         self._restarts_left = 0
         self._naks_sent = 0
         self._refusals = 0  # Naks and Rejects of ours that came in a row
-        self._requested: list[tuple[int, bytes]] = []
+        self._requested: tuple[tuple[int, bytes], ...] = ()  # in the request that waits for an answer
         self._acked_request: tuple[int, bytes] | None = None
-        self._answer = Packet(Code.CONFIGURE_ACK, 0)
+        self._answer: Packet | None = None  # until it is sent
         self._now = 0.0
 
     # What the session asks for.
@@ -97,7 +109,7 @@ class ControlProtocol:
     @property
     def dispute(self) -> str | None:
         """What keeps the sides from agreeing, in words for an operator; None: nothing that we know of."""
-        disagreements = (option.disagreement for option in self.options.values())
+        disagreements = (option.disagreement for option in self.options)
         told = self.failure or next((text for text in disagreements if text is not None), None)
         if told is None and self._refusals_exhausted:
             return f"the peer refused {self._refusals} Configure-Requests in a row"
@@ -120,9 +132,9 @@ class ControlProtocol:
         """The layer must go down."""
         self._handle(Event.CLOSE, now)
 
-    def packets_to_send(self) -> list[Packet]:
+    def packets_to_send(self) -> tuple[Packet, ...]:
         """The packets that have become due, in order; each is handed out once."""
-        packets, self._output = self._output, []
+        packets, self._output = self._output, ()
         return packets
 
     def handle_timeout(self, now: float) -> None:
@@ -136,6 +148,7 @@ class ControlProtocol:
         """Send our Configure-Request again at once, without counting: the peer is known to be ready only now."""
         if self.state in (State.REQ_SENT, State.ACK_SENT):
             self._now = now
+            self._compose_request(fresh=False)
             self._send_request()
 
     def rejected_by_peer(self, now: float) -> None:
@@ -189,7 +202,7 @@ class ControlProtocol:
 
     def send(self, packet: Packet) -> None:
         """Put a packet of this protocol on its way."""
-        self._output.append(packet)
+        self._output += (packet,)
 
     def next_identifier(self) -> int:
         """A fresh Identifier."""
@@ -202,8 +215,8 @@ class ControlProtocol:
         if self.opened and self.is_retransmission(packet.identifier, packet.data):
             self.send(Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data))
             return
-        self._answer = self.judge_request(packet, self._options_in(packet))
-        good = self._answer.code == Code.CONFIGURE_ACK
+        answer = self._answer = self.judge_request(packet, self._options_in(packet))
+        good = answer.code == Code.CONFIGURE_ACK
         self._acked_request = (packet.identifier, packet.data) if good else None
         self._handle(Event.REQUEST_GOOD if good else Event.REQUEST_BAD, now)
 
@@ -212,7 +225,7 @@ class ControlProtocol:
         rejects: list[bytes] = []
         naks: dict[int, bytes] = {}  # one for each kind, however often it stands there: the Nak stays short
         for kind, value in requested:
-            option = self.options.get(kind)
+            option = self._option(kind)
             verdict = option.judge(value) if option is not None else None
             if isinstance(verdict, Nak):
                 naks[kind] = verdict.value
@@ -222,16 +235,16 @@ class ControlProtocol:
             return Packet(Code.CONFIGURE_REJECT, packet.identifier, b"".join(rejects))
         values = dict(requested)
         tired = self._naks_sent >= self._settings.max_failure
-        for kind, option in self.options.items():
-            if kind in values or (tired and not option.mandatory):
+        for option in self.options:
+            if option.kind in values or (tired and not option.mandatory):
                 continue
             wish = option.missing()
             if wish is not None:
-                naks[kind] = wish
+                naks[option.kind] = wish
         if naks:
             return self._nak(packet, naks, values)
-        for kind, option in self.options.items():
-            option.agreed(values.get(kind))
+        for option in self.options:
+            option.agreed(values.get(option.kind))
         self._naks_sent = 0
         return Packet(Code.CONFIGURE_ACK, packet.identifier, packet.data)
 
@@ -241,7 +254,7 @@ class ControlProtocol:
         rejects = b""
         if self._naks_sent > self._settings.max_failure:
             rejects = b"".join(encode_option(kind, requested[kind]) for kind in naks if kind in requested)
-            for option in (self.options[kind] for kind in naks if self.options[kind].mandatory):
+            for option in (option for option in self.options if option.kind in naks and option.mandatory):
                 self.failure = option.disagreement or f"{self._naks_sent - 1} Configure-Naks of {option.name} in vain"
         if rejects:
             return Packet(Code.CONFIGURE_REJECT, packet.identifier, rejects)
@@ -254,8 +267,9 @@ class ControlProtocol:
             if packet.data != b"".join(encode_option(*option) for option in self._requested):
                 return  # "must exactly match" (RFC 1661 §5.2), else discarded.
             for kind, value in self._requested:
-                self.options[kind].acked(value)
-            self._request_identifier = None
+                if (own := self._option(kind)) is not None:
+                    own.acked(value)
+            self._request_identifier, self._requested = None, ()
             self._refusals = 0
             self._handle(Event.ACK, now)
             return
@@ -265,7 +279,7 @@ class ControlProtocol:
         self._request_identifier = None
         self._refusals += 1
         for kind, value in values:
-            option = self.options.get(kind)
+            option = self._option(kind)
             if option is None:
                 continue  # A Nak may ask for options that we do not have.
             if packet.code == Code.CONFIGURE_NAK:
@@ -296,6 +310,9 @@ class ControlProtocol:
         else:
             self._handle(Event.REJECT_PERMITTED, now)
 
+    def _option(self, kind: int) -> Option | None:
+        return next((option for option in self.options if option.kind == kind), None)
+
     @property
     def _refusals_exhausted(self) -> bool:
         return self._refusals >= self._settings.max_configure
@@ -306,7 +323,7 @@ class ControlProtocol:
         self._now = now
         for action in self._automaton.handle(event):
             if action in _LAYER_EVENTS:
-                self.layer_events.append(_LAYER_EVENTS[action])
+                self.layer_events += (_LAYER_EVENTS[action],)
             else:
                 self._act(action, event)
         if self.state not in TIMED_STATES:
@@ -323,7 +340,7 @@ class ControlProtocol:
                 self.deadline = self._now + self._settings.restart_interval
             case Action.SEND_CONFIGURE_REQUEST:
                 if event in (Event.UP, Event.OPEN, Event.REQUEST_GOOD, Event.REQUEST_BAD):
-                    for option in self.options.values():
+                    for option in self.options:
                         option.restart()
                 self._compose_request(fresh=event is not Event.TIMEOUT_RETRY)
                 self._send_request()
@@ -333,14 +350,15 @@ class ControlProtocol:
                 self._restarts_left -= 1
                 self.deadline = self._now + self._settings.restart_interval
             case Action.SEND_TERMINATE_ACK:
-                terminate = event is Event.TERMINATE_REQUEST
-                self.send(self._answer if terminate else Packet(Code.TERMINATE_ACK, self.next_identifier()))
+                if event is not Event.TERMINATE_REQUEST:
+                    self._answer = Packet(Code.TERMINATE_ACK, self.next_identifier())
+                self._send_answer()
             case _:  # sca, scn, scj, ser: the answer was composed when the packet was judged.
-                self.send(self._answer)
+                self._send_answer()
 
     def _compose_request(self, fresh: bool) -> None:
-        values = ((kind, option.request()) for kind, option in self.options.items())
-        requested = [(kind, value) for kind, value in values if value is not None]
+        values = ((option.kind, option.request()) for option in self.options)
+        requested = tuple((kind, value) for kind, value in values if value is not None)
         if fresh or requested != self._requested:
             self._request_identifier = None
         self._requested = requested
@@ -352,6 +370,11 @@ class ControlProtocol:
         self.send(Packet(Code.CONFIGURE_REQUEST, self._request_identifier, data))
         self.deadline = self._now + self.restart_delay()
         self.request_sent()
+
+    def _send_answer(self) -> None:
+        if self._answer is not None:
+            self.send(self._answer)
+            self._answer = None
 
 
 def encode_option(kind: int, value: bytes) -> bytes:

@@ -59,7 +59,7 @@ class EapPeer(Peer):
 
     def _request(self, packet: Packet) -> None:
         if self._last is not None and packet == self._last.request:
-            self._output.append(self._last.response)
+            self._output += (self._last.response,)
             return
         kind, data = type_and_data(packet)
         match kind:
@@ -81,7 +81,7 @@ class EapPeer(Peer):
     def _respond(self, request: Packet, kind: int, data: bytes) -> None:
         response = typed(EapCode.RESPONSE, request.identifier, kind, data)
         self._last = _Exchange(request, response)
-        self._output.append(response)
+        self._output += (response,)
 
     def _md5(self, identifier: int, data: bytes) -> bytes:
         reader = Reader(data, "EAP-MD5 Request")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import IntEnum
+from struct import Struct
 
 from poptrio.errors import MalformedPacket
 from poptrio.protocols.wire import Reader
@@ -92,6 +93,9 @@ class Code(IntEnum):
     RESET_ACK = 15
 
 
+_HEADER = Struct(">BBH")  # Code, Identifier, Length
+
+
 @dataclass(frozen=True, slots=True)
 class Packet:
     """One packet of a control or authentication protocol: code, identifier, data (RFC 1661 §5)."""
@@ -104,11 +108,11 @@ class Packet:
     def decode(cls, information: bytes, what: str) -> "Packet":
         """Read a packet; octets past its Length field are padding and ignored. Raises `MalformedPacket`."""
         reader = Reader(information, what)
-        code, identifier, length = reader.u8(), reader.u8(), reader.u16()
+        code, identifier, length = reader.unpack(_HEADER)
         if length < 4:
             raise MalformedPacket(f"{what}: Length field of {length} octets, at least 4 needed")
         return cls(code, identifier, reader.take(length - 4))
 
     def encode(self) -> bytes:
         """The octets on the wire."""
-        return bytes((self.code, self.identifier)) + (len(self.data) + 4).to_bytes(2, "big") + self.data
+        return _HEADER.pack(self.code, self.identifier, len(self.data) + 4) + self.data

@@ -4,6 +4,7 @@ Van Jacobson compression and the old IP-Addresses option are rejected by the gen
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address
 
 from poptrio.errors import MalformedPacket
@@ -28,6 +29,8 @@ class IpAddressOption(Option):
     ``ours`` is what we request: an address, or 0.0.0.0 to be told one. ``assigned`` is what the peer must take; None
     accepts whatever it says (client role). ``peers`` is what was agreed for it.
     """
+
+    __slots__ = ("_assigned", "_fixed", "_insistence", "_requesting", "mandatory", "ours", "peers")
 
     kind = 3
     name = "IP-Address"
@@ -74,26 +77,44 @@ class IpAddressOption(Option):
         return None if self._assigned is None else self._assigned.packed
 
     def agreed(self, value: bytes | None) -> None:
-        self.peers = None if value is None else IPv4Address(value)
+        assigned = self._assigned
+        if value is None:
+            self.peers = None
+        else:
+            self.peers = assigned if assigned is not None and value == assigned.packed else IPv4Address(value)
 
 
 class NameServerOption(Option):
-    """One of the four name server options (RFC 1877 §1), as server: ``address`` is pushed, None is a Reject."""
+    """One of the four name server options (RFC 1877 §1), as server: ``address`` is pushed, None is a Reject.
+
+    It never changes, so that calls with the same name servers share one: `name_server_options`.
+    """
+
+    __slots__ = ("address", "kind", "name")
 
     def __init__(self, kind: int, address: IPv4Address | None) -> None:
         super().__init__()
         self.kind = kind
         self.name = NAME_SERVER_KINDS[kind]
-        self._address = address
+        self.address = address
 
     def judge(self, value: bytes) -> Verdict:
-        if self._address is None:
+        if self.address is None:
             return Reject()
-        return Ack() if value == self._address.packed else Nak(self._address.packed)
+        return Ack() if value == self.address.packed else Nak(self.address.packed)
+
+
+@lru_cache(maxsize=1024)
+def name_server_options(addresses: frozenset[tuple[int, IPv4Address]]) -> tuple[NameServerOption, ...]:
+    """The options that push ``addresses``, by the number of their option."""
+    pushed = dict(addresses)
+    return tuple(NameServerOption(kind, pushed.get(kind)) for kind in NAME_SERVER_KINDS)
 
 
 class AskNameServerOption(Option):
     """One of the four name server options, as client: ask with 0.0.0.0 and take what the server says."""
+
+    __slots__ = ("_requesting", "address", "kind", "name")
 
     def __init__(self, kind: int) -> None:
         super().__init__()
@@ -118,6 +139,8 @@ class AskNameServerOption(Option):
 class Ipcp(ControlProtocol):
     """The Internet Protocol Control Protocol of one session; build it by `as_server` or `as_client`."""
 
+    __slots__ = ("address", "name_servers")
+
     protocol = Protocol.IPCP
 
     def __init__(self, address: IpAddressOption, name_servers: Sequence[Option], settings: NegotiationSettings) -> None:
@@ -135,9 +158,8 @@ class Ipcp(ControlProtocol):
         settings: NegotiationSettings,
     ) -> "Ipcp":
         """Assign ``assigned`` to the client; at most two ``dns`` and two ``wins`` are pushed."""
-        addresses = dict(zip((129, 131), dns, strict=False)) | dict(zip((130, 132), wins, strict=False))
-        servers = [NameServerOption(kind, addresses.get(kind)) for kind in NAME_SERVER_KINDS]
-        return cls(IpAddressOption(ours, assigned), servers, settings)
+        pushed = frozenset((*zip((129, 131), dns, strict=False), *zip((130, 132), wins, strict=False)))
+        return cls(IpAddressOption(ours, assigned), name_server_options(pushed), settings)
 
     @classmethod
     def as_client(cls, settings: NegotiationSettings) -> "Ipcp":

@@ -49,6 +49,8 @@ class AuthProtocol(Enum):
 class MruOption(Option):
     """Maximum-Receive-Unit (RFC 1661 §6.1): ``ours`` in octets; ``peers`` is what the peer can take."""
 
+    __slots__ = ("_insistence", "_requested", "ours", "peers")
+
     kind = 1
     name = "Maximum-Receive-Unit"
 
@@ -84,11 +86,17 @@ class MruOption(Option):
 class AccmOption(Option):
     """Async-Control-Character-Map (RFC 1662 §7.1): any is fine, because nothing is escaped in GRE; never requested."""
 
+    __slots__ = ()
+
     kind = 2
     name = "Async-Control-Character-Map"
 
     def judge(self, value: bytes) -> Verdict:
         return Ack() if len(value) == 4 else Nak(bytes(4))
+
+
+ACCM = AccmOption()
+"""The option of all calls: it remembers nothing."""
 
 
 class AuthenticateOption(Option):
@@ -98,6 +106,8 @@ class AuthenticateOption(Option):
     else to the next of the list; when the list is used up, or the peer rejects the option, there is no link.
     """
 
+    __slots__ = ("_left", "_offered", "protocol", "suggested")
+
     kind = 3
     name = "Authentication-Protocol"
     mandatory = True
@@ -105,26 +115,24 @@ class AuthenticateOption(Option):
     def __init__(self, offered: Sequence[AuthProtocol]) -> None:
         super().__init__()
         self._offered = tuple(offered)
-        self._left = list(offered)
-        self.protocol = self._left.pop(0)
-        self.suggested: list[str] = []
+        self.restart()
 
     def restart(self) -> None:
-        self._left = list(self._offered)
-        self.protocol = self._left.pop(0)
-        self.suggested = []
+        self.protocol, *left = self._offered
+        self._left = tuple(left)
+        self.suggested: tuple[str, ...] = ()
 
     def request(self) -> bytes | None:
         return self.protocol.option_value
 
     def naked(self, value: bytes) -> None:
         wish = AuthProtocol.from_option(value)
-        self.suggested.append(_label(value))
+        self.suggested += (_label(value),)
+        if wish not in self._left and self._left:
+            wish = self._left[0]
         if wish in self._left:
-            self._left.remove(wish)
+            self._left = tuple(protocol for protocol in self._left if protocol is not wish)
             self.protocol = wish
-        elif self._left:
-            self.protocol = self._left.pop(0)
         else:
             self.failure = f"the peer wants {', '.join(self.suggested)}; configured: {self._names()}"
 
@@ -137,6 +145,8 @@ class AuthenticateOption(Option):
 
 class ProveOption(Option):
     """Authentication-Protocol (RFC 1661 §6.2) as peer: accept one of ours, Nak others with our favourite."""
+
+    __slots__ = ("_accepted", "mandatory", "protocol")
 
     kind = 3
     name = "Authentication-Protocol"
@@ -166,6 +176,8 @@ def _label(value: bytes) -> str:
 
 class MagicNumberOption(Option):
     """Magic-Number (RFC 1661 §6.4): ours, and the detection of a looped-back link."""
+
+    __slots__ = ("_random", "_requesting", "collisions", "ours", "peers")
 
     kind = 5
     name = "Magic-Number"
@@ -210,6 +222,8 @@ class MagicNumberOption(Option):
 class FlagOption(Option):
     """A boolean option without a value: PFC (RFC 1661 §6.5) and ACFC (§6.6)."""
 
+    __slots__ = ("_requesting", "kind", "name", "peer_accepts")
+
     def __init__(self, kind: int, name: str) -> None:
         super().__init__()
         self.kind = kind
@@ -249,6 +263,8 @@ class Lcp(ControlProtocol):
     Identification, the seconds of a Time-Remaining).
     """
 
+    __slots__ = ("_requests_sent", "acfc", "authentication", "farewell", "heard", "magic", "mru", "notes", "pfc")
+
     protocol = Protocol.LCP
     known_codes = frozenset(range(Code.CONFIGURE_REQUEST, Code.TIME_REMAINING + 1))
 
@@ -264,8 +280,8 @@ class Lcp(ControlProtocol):
         self.magic = MagicNumberOption(random)
         self.pfc = FlagOption(7, "Protocol-Field-Compression")
         self.acfc = FlagOption(8, "Address-and-Control-Field-Compression")
-        super().__init__([self.mru, AccmOption(), authentication, self.magic, self.pfc, self.acfc], settings)
-        self.notes: list[tuple[LcpNote, bytes]] = []
+        super().__init__([self.mru, ACCM, authentication, self.magic, self.pfc, self.acfc], settings)
+        self.notes: tuple[tuple[LcpNote, bytes], ...] = ()
         self.heard = False
         self.farewell = ""
         self._requests_sent = 0
@@ -281,7 +297,7 @@ class Lcp(ControlProtocol):
             self.farewell = read_farewell(packet.data)
         super().receive(packet, now)
         if self.magic.collisions >= LOOPBACK_LIMIT:
-            self.notes.append((LcpNote.LOOPBACK, b""))
+            self._note(LcpNote.LOOPBACK)
 
     def judge_request(self, packet: Packet, requested: list[tuple[int, bytes]]) -> Packet:
         """A request with our own Magic-Number gets a Nak for that and nothing else (RFC 1661 §6.4).
@@ -321,21 +337,24 @@ class Lcp(ControlProtocol):
         match packet.code:
             case Code.PROTOCOL_REJECT:
                 if self.opened:  # In any other state it must be discarded (RFC 1661 §5.7).
-                    self.notes.append((LcpNote.PROTOCOL_REJECTED, Reader(packet.data, "Protocol-Reject").take(2)))
+                    self._note(LcpNote.PROTOCOL_REJECTED, Reader(packet.data, "Protocol-Reject").take(2))
             case Code.ECHO_REQUEST if self.opened:
                 if self._magic_of(packet) == self.magic.ours != bytes(4):
-                    self.notes.append((LcpNote.LOOPBACK, b""))
+                    self._note(LcpNote.LOOPBACK)
                     return
                 data = (self.magic.ours + packet.data[4:])[: self._largest_data]
                 self.send(Packet(Code.ECHO_REPLY, packet.identifier, data))
             case Code.ECHO_REPLY if self.opened:
                 self._magic_of(packet)
             case Code.IDENTIFICATION:
-                self.notes.append((LcpNote.IDENTIFICATION, packet.data[4:]))
+                self._note(LcpNote.IDENTIFICATION, packet.data[4:])
             case Code.TIME_REMAINING:
-                self.notes.append((LcpNote.TIME_REMAINING, packet.data[4:8]))
+                self._note(LcpNote.TIME_REMAINING, packet.data[4:8])
             case _:  # Discard-Request, and Echo outside Opened: nothing, by RFC 1661 §5.8 and §5.9.
                 pass
+
+    def _note(self, note: LcpNote, octets: bytes = b"") -> None:
+        self.notes += ((note, octets),)
 
     def _magic_of(self, packet: Packet) -> bytes:
         """The Magic-Number of an Echo; one that nobody here has means that the packet is not the peer's (§5.8).

@@ -63,7 +63,7 @@ class NetworkPhase:
         self._agreed = False  # at least one direction was encrypted
         self._ccp_over = False
         self._ccp_refused = False
-        self._held: list[Packet] = []
+        self._held: tuple[Packet, ...] = ()
         self.wished_address: IPv4Address | None = None
 
     def start(self, encryption: EncryptionPolicy, keys: MppeKeys | None, now: float) -> None:
@@ -173,7 +173,7 @@ class NetworkPhase:
         return self._ccp_over or (self.ccp is not None and self.ccp.opened)
 
     def _ccp_moved(self, ccp: Ccp, now: float) -> None:
-        happened, ccp.layer_events = ccp.layer_events, []
+        happened, ccp.layer_events = ccp.layer_events, ()
         for event in happened:
             if event is LayerEvent.UP:
                 self._ccp_up(ccp, now)
@@ -222,7 +222,7 @@ class NetworkPhase:
         if self.ipcp is not None and self.ipcp.state is not State.INITIAL:
             self.ipcp.receive(packet, now)
         elif len(self._held) < HELD_PACKETS:
-            self._held.append(packet)  # Answered as soon as we may, so that the peer need not repeat it after 3 s.
+            self._held += (packet,)  # Answered as soon as we may, so that the peer need not repeat it after 3 s.
             if len(self._held) == 1 and self.ipcp is None:
                 self.wished_address = requested_address(packet)
                 self._tell(events.AddressRequested(self.wished_address))
@@ -248,7 +248,7 @@ class NetworkPhase:
         self._preference_deadline = math.inf
         ipcp.open(now)
         ipcp.up(now)
-        held, self._held = self._held, []
+        held, self._held = self._held, ()
         for packet in held:
             try:
                 ipcp.receive(packet, now)
@@ -256,7 +256,7 @@ class NetworkPhase:
                 self._malformed(error)
 
     def _ipcp_moved(self, ipcp: Ipcp) -> None:
-        happened, ipcp.layer_events = ipcp.layer_events, []
+        happened, ipcp.layer_events = ipcp.layer_events, ()
         for event in happened:
             if event is LayerEvent.UP:
                 self.up = True

@@ -35,6 +35,8 @@ class Option:
     there will be none as soon as that is certain, and ``disagreement`` what is still between us while it is not.
     """
 
+    __slots__ = ("disagreement", "failure")
+
     kind: int
     name: str
     mandatory = False

@@ -71,7 +71,7 @@ class PapAuthenticator(Authenticator):
         if self._answer is None:
             self._packet_in_question = packet  # Not judged yet; the answer will be to the latest.
         else:
-            self._output.append(Packet(self._answer.code, packet.identifier, self._answer.data))
+            self._output += (Packet(self._answer.code, packet.identifier, self._answer.data),)
         return True
 
     def success_packet(self, accepted: Accepted) -> Packet:

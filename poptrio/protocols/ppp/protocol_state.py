@@ -15,7 +15,7 @@ from poptrio.protocols.ppp.chap import ChapAuthenticator
 from poptrio.protocols.ppp.control_protocol import ControlProtocol, NegotiationSettings
 from poptrio.protocols.ppp.eap import EapAuthenticator
 from poptrio.protocols.ppp.frames import Packet
-from poptrio.protocols.ppp.ipcp import Ipcp, NameServerOption
+from poptrio.protocols.ppp.ipcp import IpAddressOption, Ipcp, NameServerOption, name_server_options
 from poptrio.protocols.ppp.lcp import AuthenticateOption, AuthProtocol, FlagOption, Lcp, MagicNumberOption, MruOption
 from poptrio.state import keep, put_back
 
@@ -124,7 +124,7 @@ def negotiation_state(protocol: ControlProtocol, now: float) -> NegotiationState
         protocol,
         state=int(protocol.state),
         due=protocol.deadline - now,
-        requested=tuple(protocol._requested),
+        requested=protocol._requested,
     )
 
 
@@ -132,7 +132,7 @@ def restore_negotiation(protocol: ControlProtocol, state: NegotiationState, now:
     """Make a new ``protocol`` one that has stood there at ``now``. Raises ValueError for a state that there is not."""
     protocol._automaton.state = State(state.state)
     protocol.deadline = now + state.due
-    protocol._requested = list(state.requested)
+    protocol._requested = state.requested
     for name in ("terminated_by_peer", "failure", "codes_rejected"):
         setattr(protocol, name, getattr(state, name))
     for name in ("identifier", "request_identifier", "restarts_left", "naks_sent", "refusals", "acked_request"):
@@ -196,18 +196,16 @@ def ipcp_state(ipcp: Ipcp, now: float) -> IpcpState:
         assigned=address._assigned,
         peers=address.peers,
         requesting=address._requesting,
-        name_servers={option.kind: option._address for option in servers if option._address is not None},
+        name_servers={option.kind: option.address for option in servers if option.address is not None},
     )
 
 
 def ipcp_from(state: IpcpState, settings: NegotiationSettings, now: float) -> Ipcp:
     """An IPCP that has stood there at ``now``."""
-    ipcp = Ipcp.as_server(state.ours, state.assigned, (), (), settings)
+    servers = name_server_options(frozenset(state.name_servers.items()))
+    ipcp = Ipcp(IpAddressOption(state.ours, state.assigned), servers, settings)
     ipcp.address.peers = state.peers
     ipcp.address._requesting = state.requesting
-    for option in ipcp.name_servers:
-        if isinstance(option, NameServerOption):
-            option._address = state.name_servers.get(option.kind)
     restore_negotiation(ipcp, state.negotiation, now)
     return ipcp
 

@@ -174,8 +174,12 @@ class ServerSession(PppSession):
             return
         self._addresses = addresses
         if self.phase is Phase.NETWORK and self.network is not None:
-            addresses(self.network)
+            self._carry_out(addresses, self.network)
             self._settle(now)
+
+    def _carry_out(self, addresses: Callable[[NetworkPhase], None], network: NetworkPhase) -> None:
+        addresses(network)
+        self._addresses = _were_provided
 
     # What happens.
 
@@ -197,7 +201,7 @@ class ServerSession(PppSession):
     def _authentication_moved(self, now: float) -> None:
         authenticator = self._authenticator
         assert authenticator is not None  # there is one in the phases in which this is asked
-        requests, authenticator.requests = authenticator.requests, []
+        requests, authenticator.requests = authenticator.requests, ()
         if requests:
             self._refusal = None
         self._events.extend(events.AuthenticationNeeded(request) for request in requests)
@@ -206,7 +210,7 @@ class ServerSession(PppSession):
         elif authenticator.succeeded and self.phase is Phase.AUTHENTICATE and self._granted is not None:
             network = self._start_network(self._granted.encryption, self._granted.keys, now)
             if self._addresses is not None:
-                self._addresses(network)
+                self._carry_out(self._addresses, network)
 
     def _end_of(self, authenticator: Authenticator) -> tuple[CauseOfEnd, str]:
         timed_out = authenticator.cause is CauseOfEnd.AUTHENTICATION_TIMEOUT
@@ -233,3 +237,7 @@ class ServerSession(PppSession):
         if now >= self._role_deadline() and self._authenticator is not None:
             self._challenge_deadline = now + self.settings.authentication_interval
             self._authenticator.challenge_again(now)
+
+
+def _were_provided(network: NetworkPhase) -> None:
+    """Instead of what provided the addresses, and would hold them for as long as the session lives."""

@@ -22,7 +22,7 @@ from poptrio.protocols.ppp import session_events as events
 from poptrio.protocols.ppp.authenticator import AuthenticationProtocol
 from poptrio.protocols.ppp.ccp import EncryptionPolicy
 from poptrio.protocols.ppp.control_protocol import ControlProtocol, LayerEvent
-from poptrio.protocols.ppp.frames import LARGEST_FRAME, Packet, Protocol, build_frame, protocol_name, split_frame
+from poptrio.protocols.ppp.frames import LARGEST_FRAME, Code, Packet, Protocol, build_frame, protocol_name, split_frame
 from poptrio.protocols.ppp.lcp import Lcp, LcpNote
 from poptrio.protocols.ppp.network_phase import NetworkPhase
 from poptrio.protocols.ppp.session_events import SessionEvent, SessionSettings
@@ -63,6 +63,7 @@ class PppSession:
         self._echoes_out = 0
         self._echo_deadline = math.inf
         self._establish_deadline = math.inf
+        self._other_deadline = math.inf  # the earliest of all that is no echo; `_settle` looks for it
 
     # The outside.
 
@@ -82,11 +83,15 @@ class PppSession:
         try:
             if len(frame) > LARGEST_FRAME:
                 raise MalformedPacket(f"PPP frame of {len(frame)} octets, at most {LARGEST_FRAME} fit into the MRU")
-            self._dispatch(*split_frame(frame), now)
+            is_echo = self._dispatch(*split_frame(frame), now)
             self._peer_lives(now)
         except MalformedPacket as error:
+            is_echo = False
             self._malformed(error)
-        self._settle(now)
+        if is_echo:
+            self._collect(self.lcp)
+        else:
+            self._settle(now)
 
     def peer_heard(self, last_packet: float) -> None:
         """GRE packets come from the peer; the last IP packet among them came at ``last_packet``, 0.0 if none did.
@@ -107,15 +112,17 @@ class PppSession:
 
     def next_deadline(self) -> float:
         """When `handle_timeout` wants to be called; infinity while nothing is waited for."""
-        own = min(self._echo_deadline, self._establish_deadline, self._role_deadline())
-        return min([own, *(timed.deadline for timed in self._timed())])
+        return min(self._echo_deadline, self._other_deadline)
 
     def handle_timeout(self, now: float) -> None:
         """Do what has become due; harmless when nothing has."""
-        for timed in self._timed():
-            timed.handle_timeout(now)
         if now >= self._echo_deadline:
             self._send_echo(now)
+            self._collect(self.lcp)
+        if now < self._other_deadline:
+            return
+        for timed in self._timed():
+            timed.handle_timeout(now)
         if now >= self._establish_deadline:
             self._give_up(*self._stuck(), now)
         self._role_timeout(now)
@@ -221,23 +228,27 @@ class PppSession:
         self._stop_network()
         self.phase = Phase.DEAD
         self._events.append(events.SessionEnded(*(self._terminating or (cause, detail))))
-        self._echo_deadline = self._establish_deadline = math.inf
+        self._echo_deadline = self._establish_deadline = self._other_deadline = math.inf
 
     # Frames in and out.
 
-    def _dispatch(self, number: int, information: bytes, now: float) -> None:
+    def _dispatch(self, number: int, information: bytes, now: float) -> bool:
+        """Hand a packet to its protocol; whether it is an echo, from which nothing follows for any other."""
         layer = self.authentication
         if number == Protocol.LCP:
-            self.lcp.receive(Packet.decode(information, "LCP"), now)
-        elif self.phase in (Phase.AUTHENTICATE, Phase.NETWORK) and layer is not None and number == layer.protocol:
+            packet = Packet.decode(information, "LCP")
+            self.lcp.receive(packet, now)
+            return packet.code in (Code.ECHO_REPLY, Code.ECHO_REQUEST) and not self.lcp.notes
+        if self.phase in (Phase.AUTHENTICATE, Phase.NETWORK) and layer is not None and number == layer.protocol:
             layer.receive(Packet.decode(information, layer.protocol.name), now)
         elif self.phase is not Phase.NETWORK and not (
             number in (Protocol.CCP, Protocol.IPCP) and self._early_network_packet(now)
         ):
-            return  # Not authenticated: not even looked at, and not answered (RFC 1661 §3.5).
+            pass  # Not authenticated: not even looked at, and not answered (RFC 1661 §3.5).
         elif self.network is not None and not self.network.receive(number, information, now):
             self.lcp.send_protocol_reject(number, information)
             self._note("protocol-rejected", f"{protocol_name(number)} is not spoken here")
+        return False
 
     def _settle(self, now: float) -> None:
         """Carry every consequence of what just happened through all layers, until nothing moves."""
@@ -250,6 +261,11 @@ class PppSession:
             if self.phase is Phase.NETWORK and self.network is not None:
                 self._network_moved(self.network, now)
         self._collect_all()
+        self._find_deadline()
+
+    def _find_deadline(self) -> None:
+        own = min(self._establish_deadline, self._role_deadline())
+        self._other_deadline = min([own, *(timed.deadline for timed in self._timed())])
 
     def _network_moved(self, network: NetworkPhase, now: float) -> None:
         network.settle(now)
@@ -292,8 +308,8 @@ class PppSession:
 
     def _lcp_moved(self, now: float) -> bool:
         lcp = self.lcp
-        happened, lcp.layer_events = lcp.layer_events, []
-        notes, lcp.notes = lcp.notes, []
+        happened, lcp.layer_events = lcp.layer_events, ()
+        notes, lcp.notes = lcp.notes, ()
         for event in happened:
             if event is LayerEvent.UP:
                 self._negotiations += 1

@@ -21,7 +21,7 @@ from poptrio.protocols.ppp.protocol_state import (
     restore_authenticator,
     restore_lcp,
 )
-from poptrio.protocols.ppp.server_session import ServerSession, _Granted
+from poptrio.protocols.ppp.server_session import ServerSession, _Granted, _were_provided
 from poptrio.protocols.ppp.session import Phase
 from poptrio.state import keep, put_back
 
@@ -110,7 +110,7 @@ def restore(session: ServerSession, state: SessionState, now: float) -> None:
     put_back(state.network, network, ccp=ccp, ipcp=ipcp_from(state.network.ipcp, settings.negotiation, now))
     network.up = True
     session._granted = _Granted(settings.encryption, None)  # was granted: nothing is assigned a second time
-    session._addresses = lambda network: None
+    session._addresses = _were_provided
     session.malformed = state.malformed
     session._heard = True
     session._negotiations = state.negotiations
@@ -119,6 +119,7 @@ def restore(session: ServerSession, state: SessionState, now: float) -> None:
     session._echo_deadline = _due(state.echo_due, settings.lcp_echo_interval, now)
     session._challenge_deadline = _due(state.challenge_due, settings.authentication_interval, now)
     session._establish_deadline = math.inf
+    session._find_deadline()
     session._events.clear()  # of the link that is up again
 
 

@@ -203,6 +203,8 @@ class Calls:
         for requests in (self._waiting, self._cleared):
             if requests.get(request.peer_call_id) is request:
                 del requests[request.peer_call_id]
+                if not requests:
+                    requests.clear()  # gives back its memory, which it would keep for as long as the connection lives
                 return requests is self._cleared
         raise LocalProtocolError(f"the request for peer Call ID {request.peer_call_id} is answered already")
 

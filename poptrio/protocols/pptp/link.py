@@ -70,8 +70,8 @@ class Link:
         self.calls = Calls(outbox)
         self.echo: Echo | None = None
         self.stop_reason = StopReason.NONE
-        self.ends: list[ConnectionEnded] = []  # the first is the one that counts
+        self.ends: tuple[ConnectionEnded, ...] = ()  # the first is the one that counts
 
     def blame(self, cause: CauseOfEnd, text: str) -> None:
         """Say why the connection will end; later causes are consequences and not told."""
-        self.ends.append(ConnectionEnded(cause, text))
+        self.ends += (ConnectionEnded(cause, text),)

@@ -22,7 +22,7 @@ def ipcp():
     ipcp = new_ipcp()
     ipcp.open(0.0)
     ipcp.up(0.0)
-    assert ipcp.packets_to_send() == [Packet(Code.CONFIGURE_REQUEST, 1, ADDRESS)]
+    assert ipcp.packets_to_send() == (Packet(Code.CONFIGURE_REQUEST, 1, ADDRESS),)
     assert ipcp.state is State.REQ_SENT
     return ipcp
 
@@ -33,7 +33,7 @@ def new_ipcp():
 
 def hear(ipcp, code, identifier, data=b"", now=0.0):
     ipcp.receive(Packet(code, identifier, data), now)
-    return ipcp.packets_to_send()
+    return list(ipcp.packets_to_send())
 
 
 def open_up(ipcp):
@@ -56,11 +56,11 @@ def test_while_the_layer_below_is_down_packets_are_discarded():
 def test_the_restart_timer_repeats_the_request_max_configure_times_in_all(ipcp):
     for now in (2.0, 4.0):
         ipcp.handle_timeout(now - 0.1)
-        assert ipcp.packets_to_send() == []
+        assert ipcp.packets_to_send() == ()
         ipcp.handle_timeout(now)
-        assert ipcp.packets_to_send() == [Packet(Code.CONFIGURE_REQUEST, 1, ADDRESS)]
+        assert ipcp.packets_to_send() == (Packet(Code.CONFIGURE_REQUEST, 1, ADDRESS),)
     ipcp.handle_timeout(6.0)
-    assert ipcp.packets_to_send() == []
+    assert ipcp.packets_to_send() == ()
     assert (ipcp.state, ipcp.layer_events[-1], ipcp.deadline) == (State.STOPPED, LayerEvent.FINISHED, math.inf)
 
 
@@ -96,7 +96,7 @@ def test_terminate_request_gets_its_ack_and_a_moment_for_the_last_packets(ipcp):
     assert (ipcp.layer_events[-1], ipcp.deadline) == (LayerEvent.DOWN, 7.0)
     ipcp.handle_timeout(7.0)
     assert (ipcp.state, ipcp.layer_events[-1]) == (State.STOPPED, LayerEvent.FINISHED)
-    assert ipcp.packets_to_send() == []
+    assert ipcp.packets_to_send() == ()
 
 
 def test_the_layer_below_goes_down_and_comes_up_again(ipcp):
@@ -104,9 +104,9 @@ def test_the_layer_below_goes_down_and_comes_up_again(ipcp):
     ipcp.down(5.0)
     assert (ipcp.state, ipcp.layer_events[-1], ipcp.deadline) == (State.STARTING, LayerEvent.DOWN, math.inf)
     ipcp.down(5.0)
-    assert ipcp.packets_to_send() == []
+    assert ipcp.packets_to_send() == ()
     ipcp.up(6.0)
-    assert ipcp.packets_to_send() == [Packet(Code.CONFIGURE_REQUEST, 2, ADDRESS)]
+    assert ipcp.packets_to_send() == (Packet(Code.CONFIGURE_REQUEST, 2, ADDRESS),)
 
 
 def test_close_sends_max_terminate_requests(ipcp):
