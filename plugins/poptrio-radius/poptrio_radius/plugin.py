@@ -34,7 +34,7 @@ from poptrio_radius.server import Server
 from poptrio_radius.server_pool import NoReply, ServerPool
 from poptrio_radius.session_attributes import call_attributes, nas_attributes
 from poptrio_radius.spool import Spool
-from poptrio_radius.spool_file import SpoolError
+from poptrio_radius.spool_file import SpoolError, judge
 
 PLACE = "plugins.radius"
 
@@ -67,6 +67,14 @@ class Radius:
         coa = read_coa(settings, server.folder, PLACE, maker.faults)
         if maker.faults:
             raise ConfigError(*maker.faults)
+        if server.rehearsal:  # the spool and the port of DM and CoA may be in use, and no server is to hear of us
+            if settings.accounting:
+                try:
+                    judge(server.folder / settings.spool)
+                except SpoolError as error:
+                    raise _spool_fault(error) from None
+            yield
+            return
         async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
             self._use(settings, maker, server, nursery)
             if settings.accounting:
@@ -207,7 +215,11 @@ async def _open_accounting(stack: AsyncExitStack, config: RadiusConfig, send: Se
             )
         )
     except (SpoolError, sqlite3.Error) as error:
-        raise ConfigError(ConfigFault(f"{PLACE}.spool", str(error))) from None
+        raise _spool_fault(error) from None
+
+
+def _spool_fault(error: Exception) -> ConfigError:
+    return ConfigError(ConfigFault(f"{PLACE}.spool", str(error)))
 
 
 def _accounting_settings(config: RadiusConfig, server: ServerInfo) -> AccountingSettings:

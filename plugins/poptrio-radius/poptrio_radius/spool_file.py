@@ -44,6 +44,10 @@ CREATE TABLE sessions (
 DURABLE = "PRAGMA synchronous = FULL"
 """A commit is on the disk, not on its way there."""
 
+# Of the file (https://www.sqlite.org/fileformat.html §1.3).
+_HEADER_SIZE = 100
+_APPLICATION_ID_AT = 68
+
 RECORD = "number, session_id, kind, time, attributes"
 SESSION = "session_id, time, seconds, bytes_in, bytes_out, packets_in, packets_out, attributes"
 """The columns, in the order of the values below."""
@@ -179,7 +183,7 @@ class SpoolFile:
         database = self._database
         tables = self._number("SELECT count(*) FROM sqlite_schema")
         if tables and self._number("PRAGMA application_id") != APPLICATION_ID:
-            raise SpoolError("is the database of another program; name another file")
+            raise SpoolError(FOREIGN)
         if tables and (version := self._number("PRAGMA user_version")) != VERSION:
             raise SpoolError(f"has tables of version {version}, this poptrio-radius knows {VERSION}")
         if tables and database.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
@@ -209,6 +213,8 @@ class SpoolFile:
             raise
 
 
+FOREIGN = "is the database of another program; name another file"
+NO_DATABASE = "is no SQLite database; name another file"
 CORRUPT = (
     "is damaged; move it away to start with an empty one, and keep it: `sqlite3 FILE .recover` may read what is in it"
 )
@@ -238,14 +244,42 @@ def _session_row(session: OpenSession) -> tuple[str | float | int | bytes, ...]:
     return (session.session_id, session.time, session.seconds, *counters, session.attributes)
 
 
+def judge(path: Path) -> None:
+    """Whether ``path`` can be a spool, as far as can be seen without touching it: another process may be using it.
+
+    Raises `SpoolError`.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEADER_SIZE)
+        allowed = os.access(path, os.W_OK)
+    except FileNotFoundError:
+        if not path.parent.is_dir():
+            raise _no_folder(path) from None
+        head, allowed = b"", os.access(path.parent, os.W_OK)
+    except OSError as error:
+        raise SpoolError(f"cannot be read: {error.strerror}") from None
+    if not allowed:
+        raise SpoolError("cannot be written by this user")
+    if head and not head.startswith(b"SQLite format 3\0"):
+        raise SpoolError(NO_DATABASE)
+    # Of a file that has just been made, the number may be in the log beside it only.
+    if int.from_bytes(head[_APPLICATION_ID_AT : _APPLICATION_ID_AT + 4], "big") not in (0, APPLICATION_ID):
+        raise SpoolError(FOREIGN)
+
+
 def _create(path: Path) -> None:
     """Make sure that the file is there, and its owner's alone: it says who was online when."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileNotFoundError:
-        raise SpoolError(f"its folder does not exist: mkdir -p {path.parent}") from None
+        raise _no_folder(path) from None
     except OSError as error:
         raise SpoolError(f"cannot be written: {error.strerror}") from None
+
+
+def _no_folder(path: Path) -> SpoolError:
+    return SpoolError(f"its folder does not exist: mkdir -p {path.parent}")
 
 
 def _explain(error: sqlite3.Error) -> str:
@@ -253,7 +287,7 @@ def _explain(error: sqlite3.Error) -> str:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return "is in use by another process; give each server a spool of its own"
         case sqlite3.SQLITE_NOTADB:
-            return "is no SQLite database; name another file"
+            return NO_DATABASE
         case sqlite3.SQLITE_CORRUPT:
             return CORRUPT
         case _:

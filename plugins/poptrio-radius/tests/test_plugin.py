@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+from dataclasses import replace
 
 import pytest
 import trio
@@ -234,3 +235,21 @@ async def test_accounting_goes_on_where_nobody_took_over(radius, tmp_path):
             other.bind(("127.0.0.1", port))
         await call.hang_up()
         await radius.until_accounted(ON, START, STOP)
+
+
+async def test_a_check_beside_a_server_that_runs_takes_and_sends_nothing(radius, tmp_path):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        coa = f"""
+[plugins.radius.coa]
+listen = "127.0.0.1:{taken.getsockname()[1]}"
+clients = [{{ address = "127.0.0.1", secret = "file:secret" }}]
+"""
+        spool = SpoolFile(tmp_path / "accounting.sqlite")
+        text = config(radius) + coa
+        server = replace(Config.parse(text, folder=tmp_path).server_info(), rehearsal=True)
+        settings = Config.parse(text)
+        async with load({"radius": Radius()}, settings).lifespan(settings.plugins, server):
+            await wait_all_tasks_blocked()
+        spool.close()
+    assert radius.requests == []

@@ -6,7 +6,7 @@ from contextlib import closing
 import pytest
 
 from poptrio.api import AccountingKind, Traffic
-from poptrio_radius.spool_file import Batch, OpenSession, Record, SpoolError, SpoolFile
+from poptrio_radius.spool_file import Batch, OpenSession, Record, SpoolError, SpoolFile, judge
 
 START, INTERIM, STOP = AccountingKind.START, AccountingKind.INTERIM, AccountingKind.STOP
 
@@ -144,3 +144,34 @@ def test_a_damaged_file_is_refused(path):
     data[4096 + 8 :] = b"\xff" * (len(data) - 4096 - 8)
     path.write_bytes(data)
     assert refusal(path).startswith("is damaged; move it away")
+
+
+def test_a_file_is_judged_while_another_process_has_it(tmp_path):
+    path = tmp_path / "spool"
+    judge(path)
+    assert not path.exists()
+    spool = SpoolFile(path)
+    with pytest.raises(SpoolError, match="in use by another process"):
+        SpoolFile(path)
+    judge(path)
+    spool.close()
+    judge(path)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda path: path.write_text("accounting" * 20), "is no SQLite database"),
+        (lambda path: path.write_bytes(b"SQLite format 3\0" + bytes(52) + b"\x0f\x05\x51\x12"), "of another program"),
+        (lambda path: path.mkdir(), "cannot be read: Is a directory"),
+    ],
+)
+def test_what_can_be_no_spool_is_judged_so(tmp_path, make, why):
+    make(tmp_path / "spool")
+    with pytest.raises(SpoolError, match=why):
+        judge(tmp_path / "spool")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SpoolError, match=f"mkdir -p {tmp_path}/none"):
+        judge(tmp_path / "none" / "spool")
