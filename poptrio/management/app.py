@@ -127,8 +127,8 @@ class _StreamResponse(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with aclosing(_closable(self._stream.chunks)) as chunks:
+        async with aclosing(_closable(self._stream.chunks)) as chunks:  # also where nobody hears the beginning
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)

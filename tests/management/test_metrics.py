@@ -98,6 +98,15 @@ async def test_every_metric_of_the_table_is_there_in_both_formats(api, accept, m
     assert samples.families["process_resident_memory_bytes"].samples[0].value > 1e6
 
 
+@pytest.mark.parametrize("accept", ["text/plain; version=x", "application/openmetrics-text;version=1.a;escaping=b"])
+async def test_an_accept_header_that_makes_no_sense_gets_plain_text(api, accept):
+    async with api() as server:
+        answer = await server.client.get("/metrics", headers={"accept": accept})
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/plain")
+        assert "poptrio_build_info" in answer.text
+        assert server.memory.server.stats.internal_errors == 0
+
+
 async def test_the_longest_lag_is_there_for_whoever_reads(api):
     async with api() as server:
         server.memory.server.lag.observe(0.3)
@@ -326,6 +335,7 @@ async def test_pools_page_by_page(api):
         gone = await server.get("/v1/pools/nowhere", 404)
         assert "default" in gone["remedy"]
         assert (await server.get("/v1/pools/default", 422, limit=0))["error"]
+        assert (await server.get("/v1/pools/default", 422, offset=10**30))["error"]
 
 
 async def test_two_plugins_with_a_pool_of_one_name(api):
