@@ -72,16 +72,28 @@ class Client(_Asking):
         """What a PUT with this JSON object answers; None is left out."""
         return self._ask("PUT", path, json=_given(body))
 
-    def pages(self, path: str, of: str, **query: object) -> Iterator[dict[str, Any]]:
-        """Everything in the list ``of`` of a paged answer."""
-        offset = 0
+    def pages(self, path: str, of: str, known_by: str, **query: object) -> Iterator[dict[str, Any]]:
+        """Everything in the list ``of`` of a paged answer, once; what it is ``known_by`` is the name of a field.
+
+        Nothing is left out that is there all the time, where what is new comes at the end of the list: what goes
+        meanwhile moves the others forward, so each page begins with some of the page before.
+        """
+        seen: set[object] = set()
+        overlap = max(1, LARGEST_PAGE // 10)
+        end = again = 0
         while True:
-            page = self.get(path, **query, offset=offset, limit=LARGEST_PAGE)
+            start = max(0, end - again)
+            page = self.get(path, **query, offset=start, limit=LARGEST_PAGE)
             if of not in page:
                 raise CannotAsk(_no_poptrio(self._path))
-            yield from page[of]
-            offset += len(page[of])
-            if not page[of] or offset >= page["total"]:
+            new = [one for one in page[of] if one[known_by] not in seen]
+            if start and len(new) == len(page[of]):
+                again *= 2  # more have gone than that, and there may be some in between
+                continue
+            seen.update(one[known_by] for one in new)
+            yield from new
+            end, again = start + len(page[of]), overlap
+            if not (page["more"] if "more" in page else end < page["total"]):
                 return
 
     def events(self, path: str, **query: object) -> Iterator[tuple[str, dict[str, Any]]]:
