@@ -103,7 +103,7 @@ def show_call(call: CallNumber, as_json: Json = False, socket: Socket = DEFAULT_
 
 def _found(client: "Client", limit: int | None, query: Mapping[str, object]) -> tuple[list[dict[str, Any]], int]:
     """The calls that fit, and how many there are of them on the server."""
-    page = client.get("/v1/sessions", **query, limit=min(limit or LARGEST_PAGE, LARGEST_PAGE))
+    page = client.page("/v1/sessions", "sessions", **query, limit=min(limit or LARGEST_PAGE, LARGEST_PAGE))
     if page["total"] <= LARGEST_PAGE or (limit is not None and limit <= LARGEST_PAGE):
         return page["sessions"], page["total"]
     # In any other order, calls change their places while one page is asked for after the other.
