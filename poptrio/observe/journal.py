@@ -106,6 +106,11 @@ class Journal:
             self._listeners.discard(listener)
 
     @property
+    def listener_count(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    @property
     def heard(self) -> bool:
         """Whether anybody listens: otherwise an event that is not remembered need not be made."""
         return bool(self._listeners)

@@ -125,3 +125,15 @@ async def test_shutting_down_says_how_many_calls_are_told(api):
         assert await server.post("/v1/shutdown") == {"calls": 1}
         with trio.fail_after(10):
             await call.over.wait()
+
+
+async def test_listeners_leave_connections_for_others(api, monkeypatch):
+    monkeypatch.setattr("poptrio.management.events.MOST_LISTENERS", 2)
+    async with api() as server:
+        async with events_of(server), events_of(server):
+            assert (await server.get("/v1/events", 503))["remedy"] == "wait for one of them to go"
+        with trio.fail_after(2):
+            while server.memory.authority.journal.heard:
+                await trio.lowlevel.checkpoint()
+        async with events_of(server):
+            assert server.memory.authority.journal.listener_count == 1
