@@ -8,12 +8,10 @@ import structlog
 import trio
 from starlette.types import ASGIApp
 
+from poptrio.config.management import MOST_CONNECTIONS
 from poptrio.management.connection import Connection
 from poptrio.management.doors import Door, Doors
 from poptrio.management.guard import Guard
-
-MOST_CONNECTIONS = 200
-"""Connections of one socket at the same time. For one more, the oldest that is not being answered is closed."""
 
 log = structlog.get_logger("poptrio.management")
 
