@@ -60,7 +60,7 @@ class FailureQuery(Ask):
 
 
 class Failures(Answer):
-    """The newest first; the server remembers the last 1000."""
+    """The newest first; the server remembers the last 1000 failed calls, and the last 1000 refusals."""
 
     failures: tuple[EventView, ...]
 
