@@ -35,11 +35,16 @@ log = structlog.get_logger("poptrio.management")
 
 def application(manager: Manager) -> ASGIApp:
     """The API of the server that ``manager`` has, and the page."""
-    routes = [Route(endpoint.path, _view(manager, endpoint), methods=[endpoint.method]) for endpoint in ENDPOINTS]
+    routes = [Route(_route(endpoint), _view(manager, endpoint), methods=[endpoint.method]) for endpoint in ENDPOINTS]
     routes += [Route("/openapi.json", _openapi, methods=["GET"]), *page_routes()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed, ApiError: _api_error})
     app.router.redirect_slashes = False  # there is one path to each thing
     return app
+
+
+def _route(endpoint: Endpoint) -> str:
+    """Its path, in which the name of a pool may have slashes."""
+    return endpoint.path.replace("{pool}", "{pool:path}")
 
 
 def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:

@@ -6,10 +6,13 @@ from datetime import datetime
 from ipaddress import IPv4Address
 
 import pytest
+import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from typer.testing import CliRunner
 
 from poptrio.api import CauseOfEnd, Health, Histogram, Measurement, Metric, PoolLease, PoolState, hookimpl
+from poptrio.cli import app
 from poptrio.observe.metrics import METRICS, family_name
 
 QUESTIONS = Metric("questions", "counter", "How many questions?", ("kind",))
@@ -336,6 +339,15 @@ async def test_pools_page_by_page(api):
         assert "default" in gone["remedy"]
         assert (await server.get("/v1/pools/default", 422, limit=0))["error"]
         assert (await server.get("/v1/pools/default", 422, offset=10**30))["error"]
+
+
+async def test_a_pool_may_have_any_name(api):
+    async with api("[addresses.pools]\n'site/\"gold' = ['10.91.0.2-10.91.0.9']") as server:
+        assert (await server.get("/v1/pools/site%2F%22gold"))["size"] == 8
+        done = await trio.to_thread.run_sync(
+            CliRunner().invoke, app, ["pools", "--pool", 'site/"gold', "--socket", str(server.socket)]
+        )
+        assert (done.exit_code, done.stdout.split()) == (0, ["address", "user", "session"])
 
 
 async def test_two_plugins_with_a_pool_of_one_name(api):
