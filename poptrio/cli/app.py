@@ -1,6 +1,7 @@
 """The command ``poptrio`` itself: puts the commands together."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -86,6 +87,9 @@ _CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 def main() -> None:
     """The entry point of the distribution; output that cannot be written is a line on standard error, exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may have what the terminal's encoding has not
     try:
         app()
     except OSError as error:

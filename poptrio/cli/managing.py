@@ -61,7 +61,7 @@ def asking(path: Path) -> Iterator["Client"]:
     except CannotAsk as error:
         fail(str(error))
     except UnicodeEncodeError as error:
-        fail(f"{error.object!r} cannot be asked for: it is not {error.encoding.upper()}")
+        fail(f"{error.object!r} cannot be asked for: it is not UTF-8")
     except BrokenPipeError:
         # Whoever reads has enough, for instance `head`; what Python flushes at its end must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -48,6 +48,14 @@ def test_output_that_cannot_be_written_is_a_line_and_exit_code_1():
     assert result.returncode == 1
 
 
+def test_what_the_encoding_has_not_is_escaped():
+    code = "import sys; from poptrio.cli import app, main; app.command('say')(lambda: print('zo\\xeb \\u2192')); main()"
+    command = [sys.executable, "-c", code, "say"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert (result.stdout, result.stderr) == ("zo\\xeb \\u2192\n", "")
+
+
 def test_what_is_said_to_a_closed_output_is_lost(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(sys, "stdout", None)
     managing.console().print("nothing")
