@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poptrio.management.endpoint import ApiError, Asked, Endpoint, Manager, Stream, Text
+from poptrio.management.endpoint import Answer, ApiError, Asked, Endpoint, Manager, Stream
 from poptrio.management.endpoints import ENDPOINTS
 from poptrio.management.openapi import description
 from poptrio.management.page_files import page_routes
@@ -53,19 +53,17 @@ def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable
         asked = Asked(manager, request.scope.get("poptrio.by", "unknown"), request.headers.get("accept", ""))
         try:
             answer = await endpoint.handler(asked, ask)
+            if isinstance(answer, Answer):
+                return Response(answer.model_dump_json(), media_type="application/json")
         except ApiError:
             raise
         except Exception:
             log.exception("internal error", endpoint=endpoint.path)
             manager.server.stats.internal_errors += 1
             return refusal(500, "an error inside poptrio; the traceback is in the log", "report it as a bug")
-        match answer:
-            case Stream():
-                return _StreamResponse(answer)
-            case Text():
-                return Response(answer.content, media_type=answer.media_type)
-            case _:
-                return Response(answer.model_dump_json(), media_type="application/json")
+        if isinstance(answer, Stream):
+            return _StreamResponse(answer)
+        return Response(answer.content, media_type=answer.media_type)
 
     return view
 
