@@ -1,5 +1,9 @@
 """The command ``poptrio`` itself: puts the commands together."""
 
+import errno
+import io
+import os
+import sys
 from collections.abc import Callable
 from typing import Annotated
 
@@ -26,6 +30,7 @@ from poptrio.cli import (
     top,
     upgrade,
 )
+from poptrio.cli.common import ExitCode
 
 app = typer.Typer(
     name="poptrio",
@@ -77,6 +82,19 @@ def _options(
     """The options of ``poptrio`` without a command."""
 
 
+_CANNOT_WRITE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 def main() -> None:
-    """The entry point of the distribution."""
-    app()
+    """The entry point of the distribution; output that cannot be written is a line on standard error, exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names may have what the terminal's encoding has not
+    try:
+        app()
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what Python flushes must not fail again
+        typer.echo(f"what is to be said cannot be written: {error.strerror}", err=True)
+        sys.exit(ExitCode.FAILED)

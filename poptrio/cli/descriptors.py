@@ -10,6 +10,7 @@ import resource
 import structlog
 
 from poptrio.config import Config
+from poptrio.config.management import MOST_CONNECTIONS
 from poptrio.server.datapaths import MOST_CALLS
 
 RESERVE = 100
@@ -25,7 +26,14 @@ log = structlog.get_logger("poptrio.server")
 def needed(config: Config, processes: int = 1) -> int:
     """Descriptors of each process for as many control connections as the configuration allows, one call on each."""
     descriptors = per_call(config) * config.server.max_calls + config.server.max_unauthenticated
-    return -(-descriptors // processes) + RESERVE
+    return -(-descriptors // processes) + _reserve(config, processes)
+
+
+def _reserve(config: Config, processes: int) -> int:
+    """`RESERVE`, and what operators may take where they ask the process that has the calls."""
+    management = config.management
+    doors = bool(management.socket) + len(management.listen)
+    return RESERVE + (MOST_CONNECTIONS * doors if processes == config.server.worker_count == 1 else 0)
 
 
 def per_call(config: Config) -> int:
@@ -68,7 +76,7 @@ def fitted(config: Config, limit: int, processes: int = 1) -> Config:
 def within(config: Config, limit: int, processes: int = 1) -> Config:
     """``config`` with as many calls as ``limit`` descriptors for each process are enough for."""
     server = config.server
-    connections = max(limit - RESERVE, 2) * processes
+    connections = max(limit - _reserve(config, processes), 2) * processes
     strangers = min(server.max_unauthenticated, max(connections // 4, 1))
     calls = min(server.max_calls, max((connections - strangers) // per_call(config), 1))
     changed = server.model_copy(update={"max_calls": calls, "max_unauthenticated": strangers})

@@ -60,6 +60,8 @@ def asking(path: Path) -> Iterator["Client"]:
             yield client
     except CannotAsk as error:
         fail(str(error))
+    except UnicodeEncodeError as error:
+        fail(f"{error.object!r} cannot be asked for: it is not UTF-8")
     except BrokenPipeError:
         # Whoever reads has enough, for instance `head`; what Python flushes at its end must not fail again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -72,9 +74,16 @@ def fail(sentence: str) -> NoReturn:
     raise typer.Exit(ExitCode.FAILED)
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to `asking`, as with everything else that is printed; rich would exit with 1."""
+        raise BrokenPipeError
+
+
 def console() -> Console:
     """Standard output for tables: text is taken as it is, and cut off by nothing but a terminal."""
-    return Console(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else WIDE)
+    on_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: whoever started us has closed it
+    return _Console(highlight=False, markup=False, emoji=False, width=None if on_terminal else WIDE)
 
 
 def table(*columns: str, right: Collection[str] = ()) -> Table:

@@ -19,7 +19,6 @@ from poptrio.cli.managing import (
     show,
     table,
 )
-from poptrio.management.paging import LARGEST_PAGE
 
 if TYPE_CHECKING:
     from poptrio.management.client import Client
@@ -46,12 +45,7 @@ def pools(
 
 
 def _leases(client: "Client", pool: str, plugin: str) -> Iterator[Mapping[str, Any]]:
-    offset, more = 0, True
-    while more:
-        path = f"/v1/pools/{quote(pool, safe='')}"
-        page = client.get(path, plugin=plugin or None, offset=offset, limit=LARGEST_PAGE)
-        yield from page["leases"]
-        offset, more = offset + LARGEST_PAGE, page["more"]
+    return client.pages(f"/v1/pools/{quote(pool, safe='')}", "leases", "address", plugin=plugin or None)
 
 
 def _drawn_pools(pools: Sequence[Mapping[str, Any]]) -> Table:

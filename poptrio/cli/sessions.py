@@ -1,8 +1,9 @@
 """``poptrio sessions`` and ``poptrio show``: who is on, and all that is known of one call."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
-from itertools import islice
+from ipaddress import IPv4Address
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
@@ -102,11 +103,26 @@ def show_call(call: CallNumber, as_json: Json = False, socket: Socket = DEFAULT_
 
 def _found(client: "Client", limit: int | None, query: Mapping[str, object]) -> tuple[list[dict[str, Any]], int]:
     """The calls that fit, and how many there are of them on the server."""
-    if limit is not None and limit <= LARGEST_PAGE:
-        page = client.get("/v1/sessions", **query, limit=limit)
+    page = client.page("/v1/sessions", "sessions", **query, limit=min(limit or LARGEST_PAGE, LARGEST_PAGE))
+    if page["total"] <= LARGEST_PAGE or (limit is not None and limit <= LARGEST_PAGE):
         return page["sessions"], page["total"]
-    found = list(islice(client.pages("/v1/sessions", "sessions", **query), limit))
-    return found, len(found)
+    # In any other order, calls change their places while one page is asked for after the other.
+    by_start = {name: value for name, value in query.items() if name not in ("order", "descending")}
+    found = list(client.pages("/v1/sessions", "sessions", "session_id", **by_start))
+    order, descending = str(query["order"]), bool(query["descending"])
+    if order != "started":
+        found.sort(key=_KEYS.get(order, itemgetter(order)), reverse=descending)
+    elif descending:
+        found.reverse()
+    return found[:limit], len(found)
+
+
+_KEYS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "user": lambda session: (session["user"] or session["seen_as"]).casefold(),
+    "peer": lambda session: IPv4Address(session["peer"]),
+    "address": lambda session: IPv4Address(session["address"] or 0),
+}
+"""What calls are ordered by, where that is not a number of theirs."""
 
 
 def _drawn(found: list[dict[str, Any]], total: int) -> Group:

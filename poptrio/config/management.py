@@ -3,6 +3,9 @@
 from poptrio.config.sections import Section
 from poptrio.config.values import ListenWithPort, Unique
 
+MOST_CONNECTIONS = 200
+"""Connections of one socket of the API at the same time."""
+
 
 class Management(Section):
     """The management API: what `poptrio sessions` and its like, the page and Prometheus speak with."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from poptrio.management.endpoint import ApiError, Asked, Endpoint, Manager, Stream, Text
+from poptrio.management.endpoint import Answer, ApiError, Asked, Endpoint, Manager, Stream
 from poptrio.management.endpoints import ENDPOINTS
 from poptrio.management.openapi import description
 from poptrio.management.page_files import page_routes
@@ -35,11 +35,16 @@ log = structlog.get_logger("poptrio.management")
 
 def application(manager: Manager) -> ASGIApp:
     """The API of the server that ``manager`` has, and the page."""
-    routes = [Route(endpoint.path, _view(manager, endpoint), methods=[endpoint.method]) for endpoint in ENDPOINTS]
+    routes = [Route(_route(endpoint), _view(manager, endpoint), methods=[endpoint.method]) for endpoint in ENDPOINTS]
     routes += [Route("/openapi.json", _openapi, methods=["GET"]), *page_routes()]
     app = Starlette(routes=routes, exception_handlers={HTTPException: _not_routed, ApiError: _api_error})
     app.router.redirect_slashes = False  # there is one path to each thing
     return app
+
+
+def _route(endpoint: Endpoint) -> str:
+    """Its path, in which the name of a pool may have slashes."""
+    return endpoint.path.replace("{pool}", "{pool:path}")
 
 
 def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
@@ -48,19 +53,17 @@ def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable
         asked = Asked(manager, request.scope.get("poptrio.by", "unknown"), request.headers.get("accept", ""))
         try:
             answer = await endpoint.handler(asked, ask)
+            if isinstance(answer, Answer):
+                return Response(answer.model_dump_json(), media_type="application/json")
         except ApiError:
             raise
         except Exception:
             log.exception("internal error", endpoint=endpoint.path)
             manager.server.stats.internal_errors += 1
             return refusal(500, "an error inside poptrio; the traceback is in the log", "report it as a bug")
-        match answer:
-            case Stream():
-                return _StreamResponse(answer)
-            case Text():
-                return Response(answer.content, media_type=answer.media_type)
-            case _:
-                return Response(answer.model_dump_json(), media_type="application/json")
+        if isinstance(answer, Stream):
+            return _StreamResponse(answer)
+        return Response(answer.content, media_type=answer.media_type)
 
     return view
 
@@ -127,8 +130,8 @@ class _StreamResponse(Response):
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        async with aclosing(_closable(self._stream.chunks)) as chunks:
+        async with aclosing(_closable(self._stream.chunks)) as chunks:  # also where nobody hears the beginning
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             if scope["method"] != "HEAD":
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(_until_disconnected, receive, nursery.cancel_scope)

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -72,16 +72,33 @@ class Client(_Asking):
         """What a PUT with this JSON object answers; None is left out."""
         return self._ask("PUT", path, json=_given(body))
 
-    def pages(self, path: str, of: str, **query: object) -> Iterator[dict[str, Any]]:
-        """Everything in the list ``of`` of a paged answer."""
-        offset = 0
+    def page(self, path: str, of: str, **query: object) -> dict[str, Any]:
+        """One page of the list ``of`` of a paged answer."""
+        page = self.get(path, **query)
+        if of not in page:
+            raise CannotAsk(_no_poptrio(self._path))
+        return page
+
+    def pages(self, path: str, of: str, known_by: str, **query: object) -> Iterator[dict[str, Any]]:
+        """Everything in the list ``of`` of a paged answer, once; what it is ``known_by`` is the name of a field.
+
+        Nothing is left out that is there all the time, where what is new comes at the end of the list: what goes
+        meanwhile moves the others forward, so each page begins with some of the page before.
+        """
+        seen: set[object] = set()
+        overlap = max(1, LARGEST_PAGE // 10)
+        end = again = 0
         while True:
-            page = self.get(path, **query, offset=offset, limit=LARGEST_PAGE)
-            if of not in page:
-                raise CannotAsk(_no_poptrio(self._path))
-            yield from page[of]
-            offset += len(page[of])
-            if not page[of] or offset >= page["total"]:
+            start = max(0, end - again)
+            page = self.page(path, of, **query, offset=start, limit=LARGEST_PAGE)
+            new = [one for one in page[of] if one[known_by] not in seen]
+            if start and len(new) == len(page[of]):
+                again *= 2  # more have gone than that, and there may be some in between
+                continue
+            seen.update(one[known_by] for one in new)
+            yield from new
+            end, again = start + len(page[of]), overlap
+            if not (page["more"] if "more" in page else end < page["total"]):
                 return
 
     def events(self, path: str, **query: object) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -95,7 +112,7 @@ class Client(_Asking):
     def _events(self, method: str, path: str, query: dict[str, object]) -> Iterator[tuple[str, dict[str, Any]]]:
         kind = ""
         with self._stream(method, path, query) as response:
-            for line in response.iter_lines():
+            for line in _lines(response.iter_text()):
                 name, _, value = line.partition(": ")
                 if name == "event":
                     kind = value
@@ -151,6 +168,14 @@ class AsyncClient(_Asking):
         with self._readable():
             response = await self._http.post(path, json=_given(body))
         return _answer(self._path, response)
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    """The lines of a text that comes in pieces. Only a line feed ends one: names may have whatever else ends lines."""
+    rest = ""
+    for text in texts:
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
 
 
 def _reach(path: Path) -> None:

@@ -12,6 +12,7 @@ import trio
 from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config as HypercornConfig
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.events import Event as StreamEvent
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.worker_context import WorkerContext
@@ -130,6 +131,14 @@ class _Http1(H11Protocol):
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Do not change to HTTP/2."""
+
+    async def stream_send(self, event: StreamEvent) -> None:
+        """Send a part of an answer; when the connection is being ended, nothing more.
+
+        Hypercorn would begin another answer then, in the middle of one, and raise what is no error of ours.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        await super().stream_send(event)
 
     async def _create_stream(self, request: h11.Request) -> None:
         """Answer a request; one to change the protocol as if it were none (RFC 9110 §7.8)."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, get_type_hints
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from poptrio.management.rates import Rates
 from poptrio.observe.metrics import Exposer
@@ -24,9 +24,27 @@ class Ask(BaseModel):
 
 
 class Answer(BaseModel):
-    """What an endpoint answers."""
+    """What an endpoint answers. Octets of a client's name that are no UTF-8 are escaped in it, as in the log."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_unicode(cls, values: Any) -> Any:
+        return {name: _as_unicode(value) for name, value in values.items()} if isinstance(values, dict) else values
+
+
+def _as_unicode(value: Any) -> Any:
+    """``value``, where it is text without the surrogates that stand for such octets: JSON cannot have them."""
+    match value:
+        case str():
+            return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+        case tuple():
+            return tuple(map(_as_unicode, value))
+        case dict():
+            return {_as_unicode(name): _as_unicode(each) for name, each in value.items()}
+        case _:
+            return value
 
 
 class Nothing(Ask):

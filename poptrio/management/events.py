@@ -9,12 +9,15 @@ from typing import Annotated, Literal
 import trio
 from pydantic import Field
 
-from poptrio.management.endpoint import Answer, Ask, Asked, Stream
+from poptrio.management.endpoint import Answer, ApiError, Ask, Asked, Stream
 from poptrio.observe.journal import FAILURES_KEPT, CallEvent, Journal
 from poptrio.server.domains import folded
 from poptrio.server.slices import VIEWS
 
 EventKind = Literal["call-starting", "call-up", "call-down", "call-failed", "refused"]
+
+MOST_LISTENERS = 100
+"""Streams of events at the same time. They never end, and must not take all connections of a socket."""
 
 KEEP_ALIVE = 15.0
 """Seconds of silence on a stream of events after which a comment is sent, so that nobody in between forgets it."""
@@ -57,7 +60,7 @@ class FailureQuery(Ask):
 
 
 class Failures(Answer):
-    """The newest first; the server remembers the last 1000."""
+    """The newest first; the server remembers the last 1000 failed calls, and the last 1000 refusals."""
 
     failures: tuple[EventView, ...]
 
@@ -87,6 +90,8 @@ async def list_failures(asked: Asked, query: FailureQuery) -> Failures:
 async def stream_events(asked: Asked, query: EventQuery) -> Stream:
     """What happens from now on, as server-sent events whose data is one `EventView`; ``event: missed`` counts those
     that were lost because the client read too slowly."""
+    if asked.server.authority.journal.listener_count >= MOST_LISTENERS:
+        raise ApiError(503, f"{MOST_LISTENERS} clients listen already", "wait for one of them to go")
     return Stream("text/event-stream", _stream(asked.server.authority.journal, query))
 
 

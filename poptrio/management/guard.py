@@ -1,7 +1,7 @@
 """Who may ask: on the Unix socket whoever may open it, over TCP whoever has the token; never a foreign web page."""
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
@@ -31,14 +31,15 @@ log = structlog.get_logger("poptrio.management")
 class Guard:
     """Lets through to ``app`` what may be asked; ``credentials`` is None on the Unix socket, ``by`` who is connected.
 
-    Each request is to show the token that is wanted then. One for each connection; ``trusted`` says whether its last
-    request had the right to be answered.
+    Each request is to show the token that is wanted then. One for each connection; ``may_log`` is asked before lines
+    that strangers can cause. ``trusted`` says whether its last request had the right to be answered.
     """
 
-    def __init__(self, app: ASGIApp, credentials: Credentials | None, by: str) -> None:
+    def __init__(self, app: ASGIApp, credentials: Credentials | None, by: str, may_log: Callable[[str], bool]) -> None:
         self._app = app
         self._credentials = credentials
         self._by = by
+        self._may_log = may_log
         self._warned = False
         self.trusted = False
 
@@ -74,11 +75,12 @@ class Guard:
 
     def _without_token(self, headers: Headers, token: bytes) -> ASGIApp | None:
         kind, _, given = headers.get("authorization", "").partition(" ")
-        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode(), token):
+        if kind.lower() == "bearer" and hmac.compare_digest(given.strip().encode("latin-1"), token):
             return None
         if kind and not self._warned:
             self._warned = True
-            log.warning("management token refused", by=self._by.partition(" ")[0])
+            if self._may_log("management token refused"):
+                log.warning("management token refused", by=self._by.partition(" ")[0])
         return refusal(
             401,
             "the token is wrong" if kind else "a token is needed",

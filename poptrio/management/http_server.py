@@ -2,29 +2,35 @@
 
 import socket
 import struct
+from collections.abc import Callable
 
 import structlog
 import trio
 from starlette.types import ASGIApp
 
+from poptrio.config.management import MOST_CONNECTIONS
 from poptrio.management.connection import Connection
 from poptrio.management.doors import Door, Doors
 from poptrio.management.guard import Guard
-
-MOST_CONNECTIONS = 200
-"""Connections of one socket at the same time. For one more, the oldest that is not being answered is closed."""
 
 log = structlog.get_logger("poptrio.management")
 
 
 async def serve_http(
-    app: ASGIApp, doors: Doors, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    app: ASGIApp,
+    doors: Doors,
+    may_log: Callable[[str], bool],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve ``app`` on all ``doors``, also on those that are opened later, until cancelled."""
+    """Serve ``app`` on all ``doors``, also on those that are opened later, until cancelled.
+
+    ``may_log`` is asked before lines that strangers can cause.
+    """
     entrances: dict[Door, _Entrance] = {}
 
     def opened(door: Door) -> None:
-        entrance = entrances[door] = _Entrance(app, door, nursery)
+        entrance = entrances[door] = _Entrance(app, door, nursery, may_log)
         nursery.start_soon(entrance.run)
 
     try:
@@ -39,9 +45,10 @@ async def serve_http(
 class _Entrance:
     """What takes the connections of one door, in ``nursery``; those of one cannot shut out those of another."""
 
-    def __init__(self, app: ASGIApp, door: Door, nursery: trio.Nursery) -> None:
+    def __init__(self, app: ASGIApp, door: Door, nursery: trio.Nursery, may_log: Callable[[str], bool]) -> None:
         self._app = app
         self._door = door
+        self._may_log = may_log
         self._nursery = nursery
         self._listener = trio.socket.from_stdlib_socket(door.listener)
         self._connections: dict[Connection, Guard] = {}  # the oldest first
@@ -55,7 +62,8 @@ class _Entrance:
             except trio.ClosedResourceError:
                 return
             except OSError as error:
-                log.warning("management connection not accepted", why=error.strerror or str(error))
+                if self._may_log("management connection not accepted"):
+                    log.warning("management connection not accepted", why=error.strerror or str(error))
                 await trio.sleep(0.1)  # no descriptors left, most likely
                 continue
             try:
@@ -64,7 +72,7 @@ class _Entrance:
                 accepted.close()
                 raise
             credentials = self._door.credentials
-            guard = Guard(self._app, credentials, _who(accepted))
+            guard = Guard(self._app, credentials, _who(accepted), self._may_log)
             connection = Connection(guard, accepted, credentials.tls if credentials is not None else None)
             self._connections[connection] = guard
             self._nursery.start_soon(self._serve, connection)

@@ -11,6 +11,9 @@ from poptrio.management.endpoint import Answer, ApiError, Ask, Asked, Nothing
 from poptrio.management.paging import LARGEST_PAGE
 from poptrio.measurements import PoolState
 
+MOST_ADDRESSES = 1 << 32
+"""As many as no pool has more of."""
+
 
 class PluginHealth(Answer):
     """Whether a plugin can do its work."""
@@ -70,7 +73,7 @@ class PoolQuery(Ask):
     """Needed where two plugins have a pool of the same name."""
     user: str = ""
     """Only addresses of this user."""
-    offset: Annotated[int, Field(ge=0)] = 0
+    offset: Annotated[int, Field(ge=0, le=MOST_ADDRESSES)] = 0
     limit: Annotated[int, Field(ge=1, le=LARGEST_PAGE)] = 100
 
 

@@ -3,6 +3,7 @@
 A listener that reads slowly loses events, which are counted, and costs nobody else anything.
 """
 
+import heapq
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from poptrio.errors import CauseOfEnd
 from poptrio.observe.remedies import remedy
 
 FAILURES_KEPT = 1000
-"""Failures that are remembered; older ones are in the log."""
+"""Failed calls that are remembered, and as many refusals; older ones are in the log."""
 
 EVENTS_WAITING = 1000
 """Events that wait for one listener; what comes then is lost for it."""
@@ -88,12 +89,15 @@ class Journal:
 
     def __init__(self) -> None:
         self._listeners: set[Listener] = set()
-        self._failures: deque[CallEvent] = deque(maxlen=FAILURES_KEPT)
+        # Apart, so that whoever dials in vain all the time does not push out why others could not.
+        self._failed: deque[CallEvent] = deque(maxlen=FAILURES_KEPT)
+        self._refused: deque[CallEvent] = deque(maxlen=FAILURES_KEPT)
 
     @property
     def failures(self) -> Sequence[CallEvent]:
         """The last failed and refused calls, the newest first."""
-        return tuple(reversed(self._failures))
+        both = reversed(self._failed), reversed(self._refused)
+        return tuple(heapq.merge(*both, key=lambda event: event.time, reverse=True))
 
     @contextmanager
     def listener(self) -> Iterator[Listener]:
@@ -106,14 +110,21 @@ class Journal:
             self._listeners.discard(listener)
 
     @property
+    def listener_count(self) -> int:
+        """How many listen."""
+        return len(self._listeners)
+
+    @property
     def heard(self) -> bool:
         """Whether anybody listens: otherwise an event that is not remembered need not be made."""
         return bool(self._listeners)
 
     def happened(self, event: CallEvent) -> None:
         """Remember a failure, and tell everybody who listens."""
-        if event.happening in (Happening.FAILED, Happening.REFUSED):
-            self._failures.append(event)
+        if event.happening is Happening.FAILED:
+            self._failed.append(event)
+        elif event.happening is Happening.REFUSED:
+            self._refused.append(event)
         for listener in self._listeners:
             listener.tell(event)
 

@@ -4,7 +4,7 @@
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, GCCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -121,7 +121,7 @@ class Exposer(Collector):
             self._add(families, measurements, plugin)
         self._families = list(families.values())
         try:
-            encode, media_type = choose_encoder(accept)
+            encode, media_type = _encoder(accept)
             return media_type, encode(self._registry)
         finally:
             self._families = []
@@ -137,6 +137,14 @@ class Exposer(Collector):
             if family is None:
                 family = families[name] = _family(measurement.metric, name)
             _put(family, measurement)
+
+
+def _encoder(accept: str) -> tuple[Callable[[Collector], bytes], str]:
+    """What makes text of the type that ``accept`` prefers, and that type; plain text where it makes no sense."""
+    try:
+        return choose_encoder(accept)
+    except (ValueError, TypeError):  # a version that is no number
+        return choose_encoder("")
 
 
 def _put(family: Family, measurement: Measurement) -> None:

@@ -8,10 +8,11 @@ import itertools
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
+import structlog
 import trio
 
 from poptrio.config import Config
-from poptrio.server.call_events import ObservedCall
+from poptrio.server.call_events import ObservedCall, user_of
 from poptrio.server.capture import Capture
 from poptrio.server.captures import (
     LIST_CALLS,
@@ -25,6 +26,8 @@ from poptrio.server.captures import (
 from poptrio.workers import messages
 from poptrio.workers.channel import Channel, Question
 from poptrio.workers.link import WorkerLink
+
+log = structlog.get_logger("poptrio.server")
 
 
 class ParentCaptures(Captures):
@@ -51,29 +54,35 @@ class ParentCaptures(Captures):
         else:
             relay.offer(question)
 
-    def worker_gone(self, worker: int) -> None:
-        """What was captured there has no more to come."""
+    def worker_gone(self, worker: int, died: bool) -> None:
+        """What was captured there has no more to come; one that ``died`` has not logged that."""
         for relay in tuple(self._relays.values()):
             if relay.worker == worker:
                 relay.break_off()
+                if died:
+                    log.warning("capture ended", why="its worker is gone", **relay.who)
 
     def _begin(self, call: ObservedCall, order: CaptureOrder) -> ReadCapture:
         session_id = call.info.session_id
         for worker, link in self._links.items():
             if session_id in link.calls:
                 number = next(self._numbers)
-                relay = self._relays[number] = _Relay(worker, partial(self._relays.pop, number, None))
+                relay = self._relays[number] = _Relay(worker, partial(self._relays.pop, number, None), call, order)
                 link.tell(messages.StartCapture(number, session_id, order))
                 return relay
         raise CaptureRefused(f"call {call.info.call_id} has ended", LIST_CALLS)
 
 
 class _Relay:
-    """One capture on its way from a worker; ``over`` hears that nothing more is wanted."""
+    """One capture of ``call`` on its way from a worker; ``over`` hears that nothing more is wanted.
 
-    def __init__(self, worker: int, over: Callable[[], object]) -> None:
+    ``who`` is captured for whom, as the log says it.
+    """
+
+    def __init__(self, worker: int, over: Callable[[], object], call: ObservedCall, order: CaptureOrder) -> None:
         self.worker = worker
         self._over = over
+        self.who = {"call": call.info.call_id, "user": user_of(call), "by": order.by}
         self._offered: Question | None = None
         self._news = trio.Event()
         self._instead: Capture | None = None

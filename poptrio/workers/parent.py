@@ -197,7 +197,7 @@ class Parent:
             lost = await link.run()
         finally:
             del self.links[number]
-            self.captures.worker_gone(number)
+            self.captures.worker_gone(number, died=not self.stopping)
         self._resting.setdefault(number, []).extend(link.rested)
         return len(lost)
 

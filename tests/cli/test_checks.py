@@ -182,11 +182,11 @@ def test_no_other_reader_of_gre(root: FakeRoot):
 
 def test_file_descriptors_limit_the_calls():
     config = Config.parse("[server]\nmax_calls = 1000\nmax_unauthenticated = 100")
-    assert only(checks.descriptors(config, 1200)).level is Level.OK
-    finding = only(checks.descriptors(config, 1199))
+    assert only(checks.descriptors(config, 1400)).level is Level.OK
+    finding = only(checks.descriptors(config, 1399))
     assert finding.level is Level.WARNING
     assert finding.sentence.startswith(
-        "1199 file descriptors are too few for server.max_calls = 1000, which needs 1200"
+        "1399 file descriptors are too few for server.max_calls = 1000, which needs 1400"
     )
     assert "LimitNOFILE" in finding.remedy
 

@@ -1,16 +1,19 @@
 """The commands: what they print, and their exit codes."""
 
 import json
+import os
 import re
 import stat
+import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
 from poptrio import __version__
-from poptrio.cli import app
+from poptrio.cli import app, managing
 from poptrio.server.plugins import Plugin
 
 pytestmark = pytest.mark.usefixtures("restored_logging")
@@ -34,6 +37,40 @@ def config(tmp_path: Path) -> Path:
 def test_version():
     result = poptrio("--version")
     assert (result.exit_code, result.stdout) == (0, f"poptrio {__version__}\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_a_line_and_exit_code_1():
+    command = [sys.executable, "-m", "poptrio", "--version"]
+    with open("/dev/full", "wb") as full:
+        result = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+    assert result.stderr == "what is to be said cannot be written: No space left on device\n"
+    assert result.returncode == 1
+
+
+def test_what_the_encoding_has_not_is_escaped():
+    code = "import sys; from poptrio.cli import app, main; app.command('say')(lambda: print('zo\\xeb \\u2192')); main()"
+    command = [sys.executable, "-c", code, "say"]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30)
+    assert (result.stdout, result.stderr) == ("zo\\xeb \\u2192\n", "")
+
+
+def test_what_is_said_to_a_closed_output_is_lost(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    managing.console().print("nothing")
+
+
+def test_a_table_for_somebody_who_has_gone_is_a_broken_pipe(monkeypatch: pytest.MonkeyPatch):
+    """And no exit by rich: `asking` makes that the end of the command, for all that is printed."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    pipe = open(writing, "w")  # noqa: SIM115 - closing it fails, too
+    monkeypatch.setattr(sys, "stdout", pipe)
+    with pytest.raises(BrokenPipeError):
+        managing.console().print("nothing")
+    with suppress(BrokenPipeError):
+        pipe.close()
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["check"], ["run", "--nonsense", "x"], ["plugins", "a", "b"]])

@@ -139,6 +139,18 @@ def test_a_server_that_lets_nobody_in(path: Path):
         assert why_not(path) == (f"{path}: the server lets nobody in: it hangs, or too many ask; its log may say why")
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["sessions", "--user", "b\udcffb"], ["kick", "--call", "1", "--reason", "b\udcff"], ["pools", "--pool", "\udcff"]],
+)
+def test_what_is_no_utf_8_cannot_be_asked_for(path: Path, words: list[str]):
+    with answering(path, lambda connection: None):
+        result = CliRunner().invoke(app, [*words, "--socket", str(path)])
+    assert (result.exit_code, result.stdout) == (1, ""), result.exception
+    assert result.stderr.endswith("cannot be asked for: it is not UTF-8\n")
+    assert "Traceback" not in result.stderr
+
+
 def test_an_error_of_the_server_is_escaped(path: Path):
     body = b'{"error": "no \\u001b[2J", "remedy": "look at it"}'
     head = b"HTTP/1.1 409 No\r\nContent-Length: %d\r\n\r\n" % len(body)

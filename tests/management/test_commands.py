@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from poptrio.api import PoolLease, PoolState, hookimpl
 from poptrio.cli import app, managing, sessions
+from poptrio.management.client import Client
 from poptrio.management.sessions import Order, State
 from poptrio.observe.log import configure
 from poptrio.testing.server import CLIENT_ADDRESS, OneUser
@@ -96,7 +97,45 @@ async def test_more_calls_than_a_page_has(api, monkeypatch):
         for _ in range(3):
             await server.memory.dial()
         monkeypatch.setattr("poptrio.management.client.LARGEST_PAGE", 2)
+        monkeypatch.setattr("poptrio.cli.sessions.LARGEST_PAGE", 2)
         assert len(json.loads(await said(server, "sessions", "--json"))) == 3
+        for order in get_args(Order):
+            listed = json.loads(await said(server, "sessions", "--json", "--order", order, "--descending"))
+            in_order = (await server.get("/v1/sessions", order=order, descending=True))["sessions"]
+            assert [call["call"] for call in listed] == [call["call"] for call in in_order]
+        assert (await said(server, "sessions", "--limit", "1")).endswith("1 of 3 calls\n")
+
+
+class Changing(Client):
+    """A server whose calls are ``there``; of those, ``going`` have gone before the next page, and ``coming`` come."""
+
+    def __init__(self, there, going, coming=()):
+        self.there, self.going, self.coming, self.asked = list(there), list(going), list(coming), 0
+
+    def get(self, path, *, offset, limit):
+        self.asked += 1
+        page = [{"session_id": one} for one in self.there[offset : offset + limit]]
+        answer = {"total": len(self.there), "sessions": page}
+        gone = self.going.pop(0) if self.going else ()
+        self.there = [one for one in self.there if one not in gone]
+        self.there += [self.coming.pop(0)] if self.coming else []
+        return answer
+
+    def listed(self):
+        return [one["session_id"] for one in self.pages("/v1/sessions", "sessions", "session_id")]
+
+
+@pytest.mark.parametrize(
+    "gone", [[], [[0]], [[0, 1, 2]], [range(9)], [[0], [1, 2, 3, 4]], [range(10, 30)], [range(1, 30)], [range(30)]]
+)
+def test_what_goes_while_pages_are_asked_for_hides_nothing_else(monkeypatch, gone):
+    monkeypatch.setattr("poptrio.management.client.LARGEST_PAGE", 10)
+    client = Changing(range(30), gone, coming=["late"])
+    listed = client.listed()
+    assert len(set(listed)) == len(listed)
+    always = set(range(30)).difference(*gone)
+    assert always | {"late"} <= set(listed) <= set(range(30)) | {"late"}
+    assert client.asked <= 10
 
 
 async def test_a_call_is_shown(api):

@@ -17,8 +17,11 @@ from trio.testing import MockClock
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.management.connection import HANDSHAKE_TIMEOUT
+from poptrio.management.credentials import Credentials
 from poptrio.management.doors import open_doors
+from poptrio.management.guard import Guard
 from poptrio.management.sockets import BACKLOG
+from poptrio.observe.log_limit import MOST_LINES, LogLimit
 
 PAGE = "http://localhost:8080"
 
@@ -92,6 +95,28 @@ async def test_a_wrong_token_is_logged_once_for_each_connection(api, tls, tmp_pa
         assert [line for line in logs if line["log_level"] == "warning"] == [
             {"event": "management token refused", "log_level": "warning", "by": "127.0.0.1"}
         ]
+
+
+async def test_wrong_tokens_do_not_fill_the_log():
+    allowed = LogLimit().allows
+    with capture_logs() as logs:
+        for _ in range(MOST_LINES + 10):
+            guard = Guard(None, Credentials(None, TOKEN.encode()), "192.0.2.1 with the token", allowed)
+            headers = [(b"authorization", b"Bearer wrong")]
+            scope = {"type": "http", "http_version": "1.1", "method": "GET", "path": "/metrics", "headers": headers}
+            await guard(scope, trio.sleep_forever, _nobody_hears)
+    assert [line["event"] for line in logs] == ["management token refused"] * MOST_LINES
+
+
+async def _nobody_hears(message):
+    pass
+
+
+async def test_a_token_may_have_any_octets(api, tls, tmp_path):
+    (tmp_path / "token").write_text("wörter, die niemand errät")
+    async with api(management=tls) as server, over_tls(server, tmp_path) as client:
+        given = {"authorization": b"Bearer " + (tmp_path / "token").read_bytes()}
+        assert (await client.get("/v1/stats", headers=given)).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 import json
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 import trio
 
+from poptrio.observe.journal import CallEvent, Happening
 from poptrio.testing.server import CLIENT_ADDRESS
 
 
@@ -125,3 +127,24 @@ async def test_shutting_down_says_how_many_calls_are_told(api):
         assert await server.post("/v1/shutdown") == {"calls": 1}
         with trio.fail_after(10):
             await call.over.wait()
+
+
+async def test_listeners_leave_connections_for_others(api, monkeypatch):
+    monkeypatch.setattr("poptrio.management.events.MOST_LISTENERS", 2)
+    async with api() as server:
+        async with events_of(server), events_of(server):
+            assert (await server.get("/v1/events", 503))["remedy"] == "wait for one of them to go"
+        with trio.fail_after(2):
+            while server.memory.authority.journal.heard:
+                await trio.lowlevel.checkpoint()
+        async with events_of(server):
+            assert server.memory.authority.journal.listener_count == 1
+
+
+async def test_a_name_that_is_no_utf_8_ends_no_stream(api):
+    event = CallEvent(happening=Happening.FAILED, time=datetime.now(UTC), peer=CLIENT_ADDRESS, user="zo\udceb")
+    async with api() as server, events_of(server) as events:
+        server.memory.authority.journal.happened(event)
+        with trio.fail_after(5):
+            assert (await events.next())[1]["user"] == "zo\\udceb"
+        assert (await server.get("/v1/failures"))["failures"][0]["user"] == "zo\\udceb"

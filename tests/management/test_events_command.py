@@ -95,6 +95,18 @@ async def test_names_in_events_do_nothing_to_the_terminal(api):
         assert "e\\x1b[2Jvil\\nrefused" in line
 
 
+async def test_only_a_line_feed_ends_a_line(api):
+    """What else Python takes for the end of one may stand in a name that a plugin has accepted, or in a reason."""
+    async with api() as server:
+
+        async def happens():
+            server.memory.authority.journal.refused(CLIENT_ADDRESS, "a\u2028b\x85c\x0bd")
+            await server.get("/v1/stats")  # until that is sent
+
+        (line,) = await followed(server, happens, "--json")
+        assert json.loads(line)["why"] == "a\u2028b\x85c\x0bd"
+
+
 def test_missed_events_are_counted():
     assert event_line("missed", {"missed": 7}) == "-- 7 events were missed, because they were not read in time --"
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from poptrio.management import http_server
 from poptrio.management.app import BODY_TIMEOUT
-from poptrio.management.connection import KEEP_ALIVE, WRITE_TIMEOUT
+from poptrio.management.connection import KEEP_ALIVE, WRITE_TIMEOUT, Connection
 from poptrio.management.http_server import MOST_CONNECTIONS
 from poptrio.testing.server import CLIENT_ADDRESS
 
@@ -311,6 +311,22 @@ async def test_idle_connections_make_room_for_whoever_asks(api, monkeypatch):
             assert await whole(idle[0]) == b""
             for stream in idle:
                 await stream.aclose()
+
+
+async def test_a_connection_that_is_ended_while_its_answer_begins_raises_nothing():
+    """As one that has to make room does: half an answer is no reason for another one."""
+
+    async def app(scope, receive, send):
+        connection.end()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    ours, theirs = socket.socketpair()
+    with theirs:
+        ours.setblocking(False)
+        connection = Connection(app, trio.socket.from_stdlib_socket(ours), None)
+        theirs.send(GET)
+        with trio.fail_after(2):
+            await connection.run()
 
 
 async def test_many_connections_are_served(api):

@@ -6,6 +6,9 @@ import pytest
 import trio
 from structlog.testing import capture_logs
 
+from poptrio.management.app import application
+from poptrio.management.endpoint import Manager
+from poptrio.management.rates import Rates
 from poptrio.observe import pcapng
 from poptrio.testing.server import CLIENT_ADDRESS
 
@@ -88,6 +91,24 @@ async def test_a_client_that_goes_ends_the_capture(api, waits):
         with trio.fail_after(5):
             while captures.count:
                 await trio.lowlevel.checkpoint()
+
+
+async def test_a_client_whose_connection_is_ended_before_the_answer_begins_leaves_no_capture(api):
+    async with api() as server:
+        captures = server.memory.server.captures
+        app = application(Manager(server.memory.server, Rates()))
+        query = b"user=alice&wait=true"
+        scope = {"type": "http", "method": "GET", "path": "/v1/capture", "query_string": query, "headers": []}
+
+        async def send(message):
+            assert captures.count == 1
+            connection.cancel()
+            await trio.lowlevel.checkpoint()
+
+        with trio.CancelScope() as connection:
+            await app(scope, trio.sleep_forever, send)
+        assert connection.cancelled_caught
+        assert captures.count == 0
 
 
 @pytest.mark.parametrize(

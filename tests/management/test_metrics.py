@@ -6,10 +6,13 @@ from datetime import datetime
 from ipaddress import IPv4Address
 
 import pytest
+import trio
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
+from typer.testing import CliRunner
 
 from poptrio.api import CauseOfEnd, Health, Histogram, Measurement, Metric, PoolLease, PoolState, hookimpl
+from poptrio.cli import app
 from poptrio.observe.metrics import METRICS, family_name
 
 QUESTIONS = Metric("questions", "counter", "How many questions?", ("kind",))
@@ -96,6 +99,15 @@ async def test_every_metric_of_the_table_is_there_in_both_formats(api, accept, m
         assert (family.type, family.documentation) == (metric.kind, metric.help)
         assert all(set(metric.labels) >= set(sample.labels) - {"le"} for sample in family.samples)
     assert samples.families["process_resident_memory_bytes"].samples[0].value > 1e6
+
+
+@pytest.mark.parametrize("accept", ["text/plain; version=x", "application/openmetrics-text;version=1.a;escaping=b"])
+async def test_an_accept_header_that_makes_no_sense_gets_plain_text(api, accept):
+    async with api() as server:
+        answer = await server.client.get("/metrics", headers={"accept": accept})
+        assert (answer.status_code, answer.headers["content-type"].partition(";")[0]) == (200, "text/plain")
+        assert "poptrio_build_info" in answer.text
+        assert server.memory.server.stats.internal_errors == 0
 
 
 async def test_the_longest_lag_is_there_for_whoever_reads(api):
@@ -326,6 +338,16 @@ async def test_pools_page_by_page(api):
         gone = await server.get("/v1/pools/nowhere", 404)
         assert "default" in gone["remedy"]
         assert (await server.get("/v1/pools/default", 422, limit=0))["error"]
+        assert (await server.get("/v1/pools/default", 422, offset=10**30))["error"]
+
+
+async def test_a_pool_may_have_any_name(api):
+    async with api("[addresses.pools]\n'site/\"gold' = ['10.91.0.2-10.91.0.9']") as server:
+        assert (await server.get("/v1/pools/site%2F%22gold"))["size"] == 8
+        done = await trio.to_thread.run_sync(
+            CliRunner().invoke, app, ["pools", "--pool", 'site/"gold', "--socket", str(server.socket)]
+        )
+        assert (done.exit_code, done.stdout.split()) == (0, ["address", "user", "session"])
 
 
 async def test_two_plugins_with_a_pool_of_one_name(api):

@@ -2,6 +2,7 @@
 
 import pytest
 
+from poptrio.api import hookimpl, verify
 from poptrio.errors import CauseOfEnd
 from poptrio.testing.server import CLIENT_ADDRESS
 
@@ -73,3 +74,23 @@ async def test_kicking_nobody_says_so(api):
         assert refused["remedy"] == "give call, session_id, user, address, peer, or all"
         refused = await server.post("/v1/kick", 422, all=True, user="bob")
         assert refused == {"error": "all calls are to be ended, and some", "remedy": "leave out all, or user"}
+
+
+class Everybody:
+    """Accepts whoever knows the password, and a name as it is."""
+
+    @hookimpl
+    async def poptrio_authenticate(self, call, request):
+        return verify(request, "secret")
+
+
+@pytest.mark.parametrize(("name", "shown"), [("zo\udceb", "zo\\udceb"), ("zoë", "zoë")])
+async def test_a_name_in_another_encoding_hides_nobody(api, name, shown):
+    """Clients send names in octets of their own, and a plugin may well accept one that is no UTF-8."""
+    async with api(plugins=[Everybody()]) as server:
+        await server.memory.dial(name, "secret")
+        (session,) = (await server.get("/v1/sessions"))["sessions"]
+        assert session["user"] == session["seen_as"] == shown
+        assert (await server.get(f"/v1/sessions/{session['call']}"))["user"] == shown
+        assert (await server.get("/v1/pools/default"))["leases"][0]["user"] == shown
+        assert (await server.post("/v1/kick", user=shown))["ended"] == 1

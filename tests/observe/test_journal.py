@@ -58,12 +58,22 @@ def test_failures_are_remembered_and_bounded():
     for number in range(journal.FAILURES_KEPT + 1):
         log.happened(event(Happening.FAILED, number))
     log.refused(PEER, "too many")
-    assert len(log.failures) == journal.FAILURES_KEPT
+    assert len(log.failures) == journal.FAILURES_KEPT + 1
     assert (log.failures[0].why, log.failures[0].call, log.failures[1].call) == (
         "too many",
         None,
         journal.FAILURES_KEPT,
     )
+
+
+def test_clients_that_are_refused_all_the_time_push_out_no_failure():
+    log = Journal()
+    log.happened(event(Happening.FAILED, 1))
+    for _ in range(journal.FAILURES_KEPT + 1):
+        log.refused(PEER, "too fast")
+    log.happened(event(Happening.FAILED, 2))
+    assert len(log.failures) == journal.FAILURES_KEPT + 2
+    assert (log.failures[0].call, log.failures[-1].call) == (2, 1)
 
 
 def test_every_cause_but_the_harmless_ones_has_a_remedy():

@@ -74,7 +74,7 @@ async def test_a_reader_that_stops_reading_fills_the_worker_only_so_far(fleet, l
     assert ended["dropped"] > 1000
 
 
-async def test_a_worker_that_is_lost_ends_the_file(fleet, autojump_clock):
+async def test_a_worker_that_is_lost_ends_the_file(fleet, log, autojump_clock):
     async with fleet() as two:
         await two.dial(0)
         capture = two.parent.captures.start(ALICE)
@@ -84,6 +84,8 @@ async def test_a_worker_that_is_lost_ends_the_file(fleet, autojump_clock):
         packets, whys = await read(capture)
         assert (packets, whys) == ([], set())
         assert two.parent.captures.count == 0
+        (ended,) = [line for line in log.named("capture ended") if line["why"] == "its worker is gone"]
+        assert (ended["user"], ended["by"]) == ("alice", "root")
         await two.replace(0)
 
 
