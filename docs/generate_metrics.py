@@ -35,6 +35,10 @@ Times are in seconds, sizes in octets. A counter only grows until the server is 
 workers die. No label has the name of a user, an address of a client or a number of a call, so the number of series does
 not grow with the number of calls.
 
+After [an upgrade](../howto/upgrade-without-dropping-calls.md), calls that came up, failed and ended, refusals, internal
+errors, log lines left out, and octets and packets of calls are counted on. What else is counted (reloads, set-up times,
+answers of plugins, packets of no call) begins at 0, as at a start.
+
 With [workers](../howto/use-all-cores.md), what workers count (packets, refusals, log lines left out, control
 connections, their event loops) is up to 5 seconds old, and a worker that is killed takes along what it has counted
 since it last told. `process_*` and `python_gc_*` are of the parent process; `process_open_fds` needs Linux 6.2.

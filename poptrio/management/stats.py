@@ -16,7 +16,8 @@ class ServerStats(Answer):
 
     version: str
     started: datetime
-    """When the process was started."""
+    """When the process was started. What is counted since the start was counted before it as well, by those whose calls
+    it took over (`poptrio upgrade`)."""
     seconds: float
     """How long ago that was."""
     workers: int
