@@ -36,14 +36,14 @@ class Collector:
         intervals = round((trio.current_time() - self._begun) // garbage.INTERVAL)
         return self.objects, 0, self._asked + self.news * intervals
 
-    def get_freeze_count(self):
-        return 1
+    def get_threshold(self):
+        return garbage.YOUNG, garbage.MIDDLE, garbage.NEVER
 
 
 @pytest.fixture
 def collector(monkeypatch):
     collector = Collector()
-    for name in ("collect", "get_count", "get_freeze_count"):
+    for name in ("collect", "get_count", "get_threshold"):
         monkeypatch.setattr(garbage.gc, name, getattr(collector, name))
     return collector
 
@@ -77,7 +77,7 @@ async def test_what_is_young_is_collected_by_the_clock_and_counts_by_its_number(
 
 async def test_nothing_where_python_collects_as_usual(collector, monkeypatch, autojump_clock):
     collector.news = garbage.MUCH
-    monkeypatch.setattr(garbage.gc, "get_freeze_count", lambda: 0)
+    monkeypatch.setattr(garbage.gc, "get_threshold", lambda: (700, 10, 10))
     with trio.move_on_after(130):
         await garbage.collect_when_quiet(lambda: 0)
     assert (collector.everything, collector.young) == ([], 0)
