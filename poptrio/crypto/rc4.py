@@ -9,11 +9,12 @@ Providers keep scratch memory between calls and belong to one thread.
 """
 
 import ctypes
-from ctypes.util import find_library
 from typing import Any, Protocol
 
 from cryptography.hazmat.decrepit.ciphers.algorithms import ARC4
 from cryptography.hazmat.primitives.ciphers import Cipher
+
+from poptrio.crypto import libcrypto
 
 # The key schedule of libcrypto: two indices and 256 elements, each an unsigned int at most (openssl/rc4.h).
 _RC4_KEY = ctypes.c_uint * 258
@@ -103,7 +104,7 @@ class LibcryptoRc4:
     name = "libcrypto"
 
     def __init__(self) -> None:
-        library = _load_libcrypto()
+        library = libcrypto.load()
         try:
             self._set_key = library.RC4_set_key
             self._rc4 = library.RC4
@@ -165,17 +166,6 @@ class _LibcryptoStream:
         return bytes(self._memory)
 
 
-def _load_libcrypto() -> ctypes.PyDLL:
-    """The system's libcrypto; PyDLL, because letting go of the interpreter lock costs more than ciphering a packet."""
-    try:
-        return ctypes.PyDLL("libcrypto.so.3")
-    except OSError:
-        name = find_library("crypto")  # runs ldconfig or a compiler, hence not tried first
-        if name is None:
-            raise
-        return ctypes.PyDLL(name)
-
-
 def works(provider: Rc4Provider) -> bool:
     """Whether ``provider`` gives the key stream of RFC 6229 §2 (128-bit key), in one piece and in two."""
     key = bytes(range(1, 17))
@@ -188,10 +178,10 @@ def works(provider: Rc4Provider) -> bool:
 def choose() -> Rc4Provider:
     """libcrypto if it is there and works, else `cryptography`."""
     try:
-        libcrypto = LibcryptoRc4()
+        found = LibcryptoRc4()
     except OSError:
         return CryptographyRc4()
-    return libcrypto if works(libcrypto) else CryptographyRc4()
+    return found if works(found) else CryptographyRc4()
 
 
 default: Rc4Provider = choose()

@@ -1,11 +1,9 @@
-"""MD4 against the vectors of RFC 1320 §A.5, and around the block size against the system's libcrypto."""
-
-import ctypes
-from ctypes.util import find_library
+"""Both MD4s against the vectors of RFC 1320 §A.5, against each other around the block size, and the choice."""
 
 import pytest
 
-from poptrio.crypto.md4 import md4
+from poptrio.crypto import libcrypto
+from poptrio.crypto.md4 import choose, md4_in_python
 
 VECTORS = [
     (b"", "31d6cfe0d16ae931b73c59d7e0c089c0"),
@@ -18,19 +16,35 @@ VECTORS = [
 ]
 
 
+@pytest.fixture(params=["python", "libcrypto"])
+def md4(request):
+    found = md4_in_python if request.param == "python" else libcrypto.find_md4()
+    return found or pytest.skip("libcrypto was built without MD4")
+
+
 @pytest.mark.parametrize(("data", "digest"), VECTORS)
-def test_rfc_1320_vectors(data, digest):
+def test_rfc_1320_vectors(md4, data, digest):
     assert md4(data).hex() == digest
 
 
-def test_every_padding_length():
-    library = ctypes.CDLL(find_library("crypto"))
-    if not hasattr(library, "MD4"):
-        pytest.skip("libcrypto was built without MD4")
-    library.MD4.argtypes = (ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p)
-    library.MD4.restype = ctypes.c_void_p
-    output = ctypes.create_string_buffer(16)
+def test_every_padding_length(md4):
     for size in range(150):
         data = bytes(range(size))
-        library.MD4(data, size, output)
-        assert md4(data) == output.raw
+        assert md4(data) == md4_in_python(data)
+
+
+@pytest.mark.parametrize("found", [None, lambda data: bytes(16)])
+def test_what_is_missing_or_wrong_is_not_chosen(found, monkeypatch):
+    monkeypatch.setattr(libcrypto, "find_md4", lambda: found)
+    assert choose() is md4_in_python
+
+
+def test_where_there_is_no_library(monkeypatch):
+    monkeypatch.setattr(libcrypto.ctypes, "PyDLL", lambda name: _raise(OSError(name)))
+    monkeypatch.setattr(libcrypto, "find_library", lambda name: None)
+    assert libcrypto.find_md4() is None
+    assert libcrypto.find_des() is None
+
+
+def _raise(error):
+    raise error

@@ -2,7 +2,7 @@
 
 import pytest
 
-from poptrio.crypto import rc4
+from poptrio.crypto import libcrypto, rc4
 
 # Key length in octets (the key is 01 02 03 …) and the key stream at offsets 0 and 16.
 VECTORS = [
@@ -85,12 +85,12 @@ def test_libcrypto_under_another_name(monkeypatch):
             raise OSError("no such library")
         return NoRc4()
 
-    monkeypatch.setattr(rc4.ctypes, "PyDLL", load)
-    monkeypatch.setattr(rc4, "find_library", lambda name: f"lib{name}.so.9")
+    monkeypatch.setattr(libcrypto.ctypes, "PyDLL", load)
+    monkeypatch.setattr(libcrypto, "find_library", lambda name: f"lib{name}.so.9")
     with pytest.raises(OSError, match="built without RC4"):
         rc4.LibcryptoRc4()
     assert asked == ["libcrypto.so.3", "libcrypto.so.9"]
-    monkeypatch.setattr(rc4, "find_library", lambda _: None)
+    monkeypatch.setattr(libcrypto, "find_library", lambda _: None)
     with pytest.raises(OSError, match="no such library"):
         rc4.LibcryptoRc4()
 
