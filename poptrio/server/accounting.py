@@ -10,9 +10,14 @@ from poptrio.server.authority import KnownCall
 from poptrio.server.sessions import traffic
 
 
+Account = Callable[[AccountingRecord], Awaitable[None]]
+"""Tells plugins of a record."""
+
+
 class CallAccounting:
     """Tells ``account``, the plugins, of one call, one record after the other, so that each hears them in their order.
 
+    None: there is no plugin that wants to hear of calls, and nothing is done.
     A call that never had an address is not told of. Where a Start was begun there is a Stop, whatever became of it.
     There is a task only while a record is being told: most calls have nothing to tell for hours. ``due`` is what is to
     be told next.
@@ -20,7 +25,7 @@ class CallAccounting:
 
     __slots__ = ("_account", "_call", "_nursery", "_telling", "due")
 
-    def __init__(self, call: KnownCall, account: Callable[[AccountingRecord], Awaitable[None]]) -> None:
+    def __init__(self, call: KnownCall, account: Account | None) -> None:
         self._call = call
         self._account = account
         self._nursery: trio.Nursery | None = None
@@ -49,40 +54,40 @@ class CallAccounting:
 
     async def stop(self) -> None:
         """Stop, if there was a Start. The nursery must have ended."""
-        if self._nursery is not None:
-            await self._tell(AccountingKind.STOP)
+        if self._nursery is not None and self._account is not None:
+            await self._account(self._record(AccountingKind.STOP))
 
     def _is_due(self, kind: AccountingKind) -> None:
+        if self._account is None:
+            return
         self.due = kind
         if self._nursery is not None and not self._telling:
             self._telling = True
-            self._nursery.start_soon(self._tell_what_is_due)
+            self._nursery.start_soon(self._tell_what_is_due, self._account)
 
-    async def _tell_what_is_due(self) -> None:
+    async def _tell_what_is_due(self, account: Account) -> None:
         while (kind := self.due) is not None:
             self.due = None
-            await self._tell(kind)
+            await account(self._record(kind))
         self._telling = False
 
-    async def _tell(self, kind: AccountingKind) -> None:
+    def _record(self, kind: AccountingKind) -> AccountingRecord:
         call = self._call
         assert call.accept is not None
         assert call.lease is not None
         assert call.up_since is not None
-        await self._account(
-            AccountingRecord(
-                kind=kind,
-                call=call.info,
-                accept=call.accept,
-                address=call.lease.address,
-                seconds=trio.current_time() - call.up_since,
-                traffic=traffic(call.counters),
-                timestamp=datetime.now(UTC),
-                cause=call.cause if kind is AccountingKind.STOP else None,
-                authenticated_by=call.authenticated_by,
-                protocol=call.authentication,
-                encryption=call.encryption,
-                interface=call.interface,
-                mtu=call.mtu,
-            )
+        return AccountingRecord(
+            kind=kind,
+            call=call.info,
+            accept=call.accept,
+            address=call.lease.address,
+            seconds=trio.current_time() - call.up_since,
+            traffic=traffic(call.counters),
+            timestamp=datetime.now(UTC),
+            cause=call.cause if kind is AccountingKind.STOP else None,
+            authenticated_by=call.authenticated_by,
+            protocol=call.authentication,
+            encryption=call.encryption,
+            interface=call.interface,
+            mtu=call.mtu,
         )

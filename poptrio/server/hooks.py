@@ -53,7 +53,8 @@ class Predecessor(Protocol):
 class Hooks:
     """All loaded ``plugins`` of one server; `load` makes it.
 
-    ``addresses`` names those that are asked for one; ``accounting_timeout`` is how many seconds each has for a record.
+    ``addresses`` names those that are asked for one; ``accounting_timeout`` is how many seconds each has for a record,
+    which any wants to hear of if it ``accounts``.
     ``reports`` is what plugins tell about themselves, `tallies` what the host has seen of them.
     """
 
@@ -70,6 +71,7 @@ class Hooks:
         self._addresses = self._that_allocate(addresses)
         self._asker = asker
         self._accounting_timeout = accounting_timeout
+        self.accounts = self.has(ACCOUNT)
         self.reports = PluginReports(self._plugins, asker.tallies)
 
     @classmethod

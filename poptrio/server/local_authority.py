@@ -88,8 +88,8 @@ class LocalAuthority:
         return await self.hooks.allocate_address(call.info, user)
 
     def accounting(self, call: KnownCall) -> Accounting:
-        """Records for the plugins."""
-        return CallAccounting(call, self.hooks.account)
+        """Records for the plugins, if any wants them."""
+        return CallAccounting(call, self.hooks.account if self.hooks.accounts else None)
 
     def came_up(self, call: KnownCall) -> None:
         """Plugins see the call."""

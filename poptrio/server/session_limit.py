@@ -37,6 +37,8 @@ def take_place(call: SessionCall, accept: Accept, sessions: LiveSessions, settin
 
 async def until_released(calls: Sequence[SessionCall]) -> None:
     """Wait until ``calls`` have given back what they held, or for `REPLACED_WAIT`."""
+    if not calls:  # as nearly always
+        return
     with trio.move_on_after(REPLACED_WAIT):
         for call in calls:
             await call.released.wait()
