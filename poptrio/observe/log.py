@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import structlog
-from structlog.dev import Column, ConsoleRenderer, KeyValueColumnFormatter
+from structlog.dev import ColumnStyles, ConsoleRenderer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from poptrio.errors import ConfigError, ConfigFault
@@ -29,6 +29,11 @@ Output = Literal["stderr", "journald"]
 LONGEST_VALUE = 2000
 """Characters of one value; what a peer chose may be far longer, and says no more."""
 
+_NO_FIELDS = frozenset({"event", "exception"})
+"""What a line has besides its fields."""
+
+_PLAIN = re.compile(r"""[^\s"=]+""")
+"""A value that cannot be taken for more than one."""
 
 class _Sink:
     """Where all loggers of an area end: ``threshold`` is its level as a number, the methods write what is rendered."""
@@ -191,13 +196,12 @@ def _with_priority(renderer: Processor) -> Processor:
 
 def _journal_renderer() -> Processor:
     """Records for the journal, which has times and levels of its own: a readable line, and all fields."""
-    line = _renderer("console", colors=False)
+    styles = ConsoleRenderer.get_default_column_styles(colors=False)
 
     def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
         level = str(event.pop("level", method))
         event.pop("timestamp", None)
-        fields = dict(event)
-        return journald.entry(str(line(logger, method, event)), level, fields)
+        return journald.entry(_line(event, styles), level, event)
 
     return render
 
@@ -206,20 +210,22 @@ def _renderer(format: Format, *, colors: bool) -> Processor:
     if format == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=False)
     styles = ConsoleRenderer.get_default_column_styles(colors=colors)
-    levels = ConsoleRenderer.get_default_level_styles(colors=colors)
-    return ConsoleRenderer(
-        columns=[
-            Column("timestamp", _value_column(styles.timestamp, styles.reset)),
-            Column("level", structlog.dev.LogLevelColumnFormatter(levels, styles.reset, width=7)),
-            Column("event", _value_column(styles.bright, styles.reset)),
-            Column("", KeyValueColumnFormatter(styles.kv_key, styles.kv_value, styles.reset, value_repr=_quoted)),
-        ],
-        sort_keys=False,
-    )
+    level_styles = ConsoleRenderer.get_default_level_styles(colors=colors)
+    levels = {level: f"[{style}{level:9}{styles.reset}]" for level, style in level_styles.items()}
+
+    def render(logger: WrappedLogger, method: str, event: EventDict) -> str:
+        time, level = event.pop("timestamp", ""), event.pop("level", method)
+        return f"{styles.timestamp}{time}{styles.reset} {levels[level]} {_line(event, styles)}"
+
+    return render
 
 
-def _value_column(style: str, reset: str) -> KeyValueColumnFormatter:
-    return KeyValueColumnFormatter(key_style=None, value_style=style, reset_style=reset, value_repr=str)
+def _line(event: EventDict, styles: ColumnStyles) -> str:
+    """``event name=value …``, and a traceback on lines of its own."""
+    name, value, reset = styles.kv_key, styles.kv_value, styles.reset
+    fields = [f" {name}{key}{reset}={value}{_quoted(event[key])}{reset}" for key in event if key not in _NO_FIELDS]
+    line = f"{styles.bright}{event['event']}{reset}{''.join(fields)}"
+    return line if "exception" not in event else f"{line}\n{event['exception']}"
 
 
 def make_safe(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -266,9 +272,9 @@ def _bounded(text: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    """The value as it stands after ``name=``: in quotes where it could be taken for more than one value."""
+    """The value as it stands after ``name=``: in quotes unless it is `_PLAIN`."""
     text = str(value)
-    if re.fullmatch(r"""[^\s"=]+""", text):
+    if _PLAIN.fullmatch(text):
         return text
     # Backslashes too, or one before a quote of the name would undo the escape of that quote.
     return '"' + re.sub(r"""["\\]""", r"\\\g<0>", text) + '"'

@@ -9,7 +9,6 @@ from poptrio.calls import AccountingKind, AccountingRecord
 from poptrio.server.authority import KnownCall
 from poptrio.server.sessions import traffic
 
-
 Account = Callable[[AccountingRecord], Awaitable[None]]
 """Tells plugins of a record."""
 
