@@ -6,7 +6,7 @@ them out. What the events and actions do on the wire is in `control_protocol`; n
 """
 
 from dataclasses import dataclass
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 
 from poptrio.errors import LocalProtocolError
 
@@ -26,7 +26,7 @@ class State(IntEnum):
     OPENED = 9
 
 
-class Event(Enum):
+class Event(StrEnum):
     """The events of RFC 1661 §4.3, under their names in the table."""
 
     UP = "Up"
@@ -47,7 +47,7 @@ class Event(Enum):
     ECHO_OR_DISCARD = "RXR"
 
 
-class Action(Enum):
+class Action(StrEnum):
     """The actions of RFC 1661 §4.4, under their names in the table."""
 
     THIS_LAYER_UP = "tlu"

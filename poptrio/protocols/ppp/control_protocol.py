@@ -55,6 +55,9 @@ _LAYER_EVENTS = {
 }
 
 
+_NAMES = {int(code): code.name.title().replace("_", "-") for code in Code}
+
+
 class ControlProtocol:
     """One control protocol of one session.
 
@@ -292,7 +295,7 @@ class ControlProtocol:
 
     def _options_in(self, packet: Packet) -> list[tuple[int, bytes]]:
         """The options of a Configure packet in their order. Raises `MalformedPacket`, also for too many of them."""
-        what = f"{self.protocol.name} {Code(packet.code).name.title().replace('_', '-')}"
+        what = f"{self.protocol.name} {_NAMES[packet.code]}"
         options = list(islice(type_length_values(packet.data, what), MOST_OPTIONS + 1))
         if len(options) > MOST_OPTIONS:
             raise MalformedPacket(f"{what}: more than {MOST_OPTIONS} options")

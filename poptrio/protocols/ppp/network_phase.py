@@ -102,7 +102,10 @@ class NetworkPhase:
 
     def layers(self) -> list[ControlProtocol]:
         """The control protocols that there are, in the order in which their packets leave."""
-        return [layer for layer in (self.ccp, self.ipcp) if layer is not None]
+        layers: list[ControlProtocol] = [] if self.ccp is None else [self.ccp]
+        if self.ipcp is not None:
+            layers.append(self.ipcp)
+        return layers
 
     def receive(self, protocol: int, information: bytes, now: float) -> bool:
         """Take a packet; False if ``protocol`` is not spoken here. Raises `MalformedPacket`."""

@@ -276,8 +276,12 @@ class PppSession:
 
     def _layers(self) -> list[ControlProtocol | AuthenticationProtocol]:
         """The protocols that there are, in the order in which their packets leave."""
-        network = self.network.layers() if self.network is not None else []
-        return [self.lcp, *([self.authentication] if self.authentication is not None else []), *network]
+        layers: list[ControlProtocol | AuthenticationProtocol] = [self.lcp]
+        if self.authentication is not None:
+            layers.append(self.authentication)
+        if self.network is not None:
+            layers += self.network.layers()
+        return layers
 
     def _timed(self) -> list[ControlProtocol | AuthenticationProtocol | NetworkPhase]:
         """Everything with a deadline that counts in this phase."""

@@ -13,10 +13,10 @@ peer would understand one. A request before the start is answered with its own r
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 
 
-class State(Enum):
+class State(StrEnum):
     """States of RFC 2637 §3.1.1 and §3.1.2; ``ended`` is the RFC's return to idle, final here."""
 
     IDLE = "idle"
@@ -26,7 +26,7 @@ class State(Enum):
     ENDED = "ended"
 
 
-class Input(Enum):
+class Input(StrEnum):
     """What can happen to a control connection: the fifteen messages, our own wishes, time, and what TCP does."""
 
     START_REQUEST = "Start-Control-Connection-Request"

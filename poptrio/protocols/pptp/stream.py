@@ -4,13 +4,17 @@ A message is judged as soon as its header is there, so never more than one messa
 buffer beside what the caller just fed.
 """
 
+from struct import Struct
+
 from poptrio.errors import MalformedPacket
 from poptrio.protocols.pptp.codes import CONTROL_MESSAGE, MAGIC_COOKIE, ControlType, GeneralError
-from poptrio.protocols.pptp.layout import HEADER_SIZE
+from poptrio.protocols.pptp.layout import HEADER_FORMAT, HEADER_SIZE
 from poptrio.protocols.pptp.messages import LAYOUTS, MESSAGES, ControlMessage
 from poptrio.protocols.wire import Reader
 
 _END_OF_MAGIC_COOKIE = 8
+_MAGIC_COOKIE = Struct(">4xI")
+_HEADER = Struct(HEADER_FORMAT)
 
 
 class BadMessage(MalformedPacket):
@@ -59,17 +63,14 @@ class MessageStream:
 
 
 def _check_magic_cookie(start: bytes) -> None:
-    reader = Reader(start, "control message header")
-    reader.take(4)
-    cookie = reader.u32()
+    (cookie,) = Reader(start, "control message header").unpack(_MAGIC_COOKIE)
     if cookie != MAGIC_COOKIE:
         raise LostSynchronization(f"Magic Cookie is 0x{cookie:08x}, not 0x{MAGIC_COOKIE:08x}: this is not PPTP")
 
 
 def _judge_header(header: bytes) -> ControlType:
     """The type of the message whose header this is, with the right Magic Cookie."""
-    reader = Reader(header, "control message header")
-    length, message_type, _, number = reader.u16(), reader.u16(), reader.u32(), reader.u16()
+    length, message_type, _, number, _ = Reader(header, "control message header").unpack(_HEADER)
     if message_type != CONTROL_MESSAGE:
         raise BadMessage(f"PPTP Message Type {message_type} is not defined", GeneralError.BAD_VALUE)
     try:
