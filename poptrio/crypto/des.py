@@ -22,8 +22,7 @@ def des_encrypt(clear: bytes, key: bytes) -> bytes:
 def add_parity(key: bytes) -> bytes:
     """Expand a key of 7 octets to 8, each with 7 bits of it and odd parity (RFC 2759 §9.3)."""
     bits = int.from_bytes(key, "big")
-    septets = (bits >> shift & 0x7F for shift in range(49, -1, -7))
-    return bytes(septet << 1 | (septet.bit_count() + 1) & 1 for septet in septets)
+    return bytes([_ODD_PARITY[bits >> shift & 0x7F] for shift in range(49, -1, -7)])
 
 
 def block_by_cryptography(clear: bytes, key: bytes) -> bytes:
@@ -40,4 +39,5 @@ def choose() -> Block:
     return found if found is not None and works else block_by_cryptography
 
 
+_ODD_PARITY = [septet << 1 | (septet.bit_count() + 1) & 1 for septet in range(128)]
 _block: Block = choose()

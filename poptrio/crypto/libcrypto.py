@@ -8,6 +8,10 @@ import ctypes
 from collections.abc import Callable
 from ctypes.util import find_library
 
+_MD4_DIGEST = ctypes.c_char * 16
+_DES_BLOCK = ctypes.c_char * 8
+_DES_SCHEDULE = ctypes.c_char * 128  # 16 keys (openssl/des.h)
+
 
 def load() -> ctypes.PyDLL:
     """The library; PyDLL, because letting go of the interpreter lock costs more than ciphering a packet.
@@ -33,7 +37,7 @@ def find_md4() -> Callable[[bytes], bytes] | None:
     digest.restype = ctypes.c_void_p
 
     def md4(data: bytes) -> bytes:
-        output = ctypes.create_string_buffer(16)
+        output = _MD4_DIGEST()
         digest(data, len(data), output)
         return output.raw
 
@@ -52,14 +56,9 @@ def find_des() -> Callable[[bytes, bytes], bytes] | None:
     set_key.restype = encrypt.restype = None
 
     def des(clear: bytes, key: bytes) -> bytes:
-        schedule = ctypes.create_string_buffer(_DES_SCHEDULE_SIZE)
-        output = ctypes.create_string_buffer(8)
+        schedule, output = _DES_SCHEDULE(), _DES_BLOCK()
         set_key(key, schedule)
         encrypt(clear, output, schedule, 1)
         return output.raw
 
     return des
-
-
-_DES_SCHEDULE_SIZE = 128
-"""Octets of a DES_key_schedule: 16 keys of 8 (openssl/des.h)."""

@@ -58,12 +58,12 @@ class Reader:
 
 def type_length_values(data: bytes, what: str) -> Iterator[tuple[int, bytes]]:
     """The (type, value) pairs of a list of PPP options (RFC 1661 §6: type, length including both, value)."""
-    position = 0
-    while position < len(data):
-        if position + 2 > len(data):
+    position, end = 0, len(data)
+    while position < end:
+        if position + 2 > end:
             raise MalformedPacket(f"{what}: one stray octet after the last option")
         kind, length = data[position], data[position + 1]
-        if length < 2 or position + length > len(data):
+        if length < 2 or position + length > end:
             raise MalformedPacket(f"{what}: option {kind} at offset {position} claims {length} octets")
         yield kind, data[position + 2 : position + length]
         position += length

@@ -43,7 +43,7 @@ class Asker:
     async def answer(self, plugin: Plugin, hook: str, types: tuple[type, ...], arguments: Mapping[str, Any]) -> Any:
         """One plugin's answer about the call in ``arguments``: one of ``types``, or None. Raises `PluginFailed`."""
         call: CallInfo = arguments["call"]
-        known = {"plugin": plugin.name, "hook": hook, "session": call.session_id, "peer": str(call.peer)}
+        known = {"plugin": plugin.name, "hook": hook, "session": call.session_id, "peer": call.peer}
         try:
             answer = await self.ask(plugin, hook, call.session_id, arguments, self.timeout)
         except trio.TooSlowError:

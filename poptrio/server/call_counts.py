@@ -1,6 +1,5 @@
 """How many calls and connections there are, and from where: the limits of ``[server]``, and who is still a stranger."""
 
-from collections import Counter
 from ipaddress import IPv4Address
 from typing import Protocol
 
@@ -21,8 +20,8 @@ class CallCounts:
     def __init__(self, limits: ServerLimits) -> None:
         self.limits = limits
         self._number_of_calls = 0
-        self._calls_of: Counter[IPv4Address] = Counter()
-        self._strangers_of: Counter[IPv4Address] = Counter()
+        self._calls_of: dict[IPv4Address, int] = {}
+        self._strangers_of: dict[IPv4Address, int] = {}
         self._strangers = 0
         self._rate = CallRate()
 
@@ -30,9 +29,10 @@ class CallCounts:
         """Why one more unauthenticated connection or call from ``peer`` is too many, or None."""
         if self._strangers >= self.limits.max_unauthenticated:
             return f"{self._strangers} unauthenticated connections and calls (server.max_unauthenticated)"
-        if self._strangers_of[peer] >= self.limits.max_unauthenticated_per_address:
+        strangers = self._strangers_of.get(peer, 0)
+        if strangers >= self.limits.max_unauthenticated_per_address:
             return (
-                f"{self._strangers_of[peer]} unauthenticated connections and calls from this address "
+                f"{strangers} unauthenticated connections and calls from this address "
                 "(server.max_unauthenticated_per_address)"
             )
         return None
@@ -46,8 +46,8 @@ class CallCounts:
         if self._number_of_calls >= self.limits.max_calls:
             return f"{self._number_of_calls} calls (server.max_calls)"
         most = self.limits.max_calls_per_address
-        if most and self._calls_of[peer] >= most:
-            return f"{self._calls_of[peer]} calls from this address (server.max_calls_per_address)"
+        if most and (calls := self._calls_of.get(peer, 0)) >= most:
+            return f"{calls} calls from this address (server.max_calls_per_address)"
         return self.refuse_stranger(peer)
 
     def stranger(self, peer: IPv4Address) -> "Stranger":
@@ -57,21 +57,17 @@ class CallCounts:
     def count_stranger(self, peer: IPv4Address, change: int) -> None:
         """One more or one less."""
         self._strangers += change
-        self._strangers_of[peer] += change
-        if not self._strangers_of[peer]:
-            del self._strangers_of[peer]
+        _change(self._strangers_of, peer, change)
 
     def count(self, call: CountedCall) -> None:
         """The call has begun."""
         self._number_of_calls += 1
-        self._calls_of[call.info.peer] += 1
+        _change(self._calls_of, call.info.peer, 1)
 
     def uncount(self, call: CountedCall) -> None:
         """The call is over."""
         self._number_of_calls -= 1
-        self._calls_of[call.info.peer] -= 1
-        if not self._calls_of[call.info.peer]:
-            del self._calls_of[call.info.peer]
+        _change(self._calls_of, call.info.peer, -1)
 
 
 class Stranger:
@@ -95,3 +91,12 @@ class Stranger:
         if self._counted:
             self._counted = False
             self._counts.count_stranger(self._peer, -1)
+
+
+def _change(counts: dict[IPv4Address, int], peer: IPv4Address, change: int) -> None:
+    """One more or one less of ``peer``, of whom nothing is kept when nothing is left."""
+    count = counts.get(peer, 0) + change
+    if count:
+        counts[peer] = count
+    else:
+        del counts[peer]

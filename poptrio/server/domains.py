@@ -108,5 +108,7 @@ def seen_and_used(request: AuthRequest) -> str:
 
 def _printable(name: str) -> str:
     """``name`` with everything escaped that could break a log line or is not UTF-8."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name[:LONGEST_NAME])
+    shown = name[:LONGEST_NAME]
+    if not shown.isprintable():
+        shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in shown)
     return shown if len(name) <= LONGEST_NAME else f"{shown}…"

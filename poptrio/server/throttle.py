@@ -182,9 +182,11 @@ class Throttle:
     def _leave(self, record: _Record) -> None:
         """One attempt less; who waits for the others looks again."""
         record.attempts -= 1
-        changed, record.changed = record.changed, trio.Event()
-        changed.set()
-        self._drop_if_idle(record)
+        if record.attempts:
+            changed, record.changed = record.changed, trio.Event()
+            changed.set()
+        else:
+            self._drop_if_idle(record)
 
     def _drop_if_idle(self, record: _Record) -> None:
         if not record.failures and not record.attempts and self._records.get(record.key) is record:

@@ -346,7 +346,7 @@ def _networks_behind(network: NetworkParameters | None) -> tuple[IPv4Network, ..
         return ()
     if network.peer_address is None:
         return network.routes
-    return (IPv4Network(network.peer_address), *network.routes)
+    return (IPv4Network(int(network.peer_address)), *network.routes)
 
 
 def _discard(packet: bytes) -> None:

@@ -201,7 +201,7 @@ class KernelRoutes:
 
 
 def _is_inside(network: IPv4Network, others: Iterable[IPv4Network]) -> bool:
-    return any(map(network.subnet_of, others))
+    return any(network.prefixlen >= other.prefixlen and network.network_address in other for other in others)
 
 
 def _network_around(first: IPv4Address, last: IPv4Address) -> IPv4Network:
