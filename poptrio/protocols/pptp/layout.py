@@ -9,7 +9,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Annotated, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 from poptrio.errors import DisconnectResult, LocalProtocolError
 from poptrio.protocols.pptp import codes
@@ -24,19 +24,17 @@ HEADER_SIZE = struct.calcsize(HEADER_FORMAT)
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """An unsigned number in network order. ``format`` is its struct code; ``names`` the values the RFC defines."""
+    """An unsigned number in network order. ``format`` is its struct code; ``names`` the values the RFC defines.
+
+    It is packed as it is, and unpacked so where nothing is defined.
+    """
 
     format: str
     names: type[IntEnum] | None = None
 
-    def to_wire(self, value: int) -> int:
-        """Numbers are packed as they are."""
-        return value
-
     def from_wire(self, raw: int) -> int:
         """The named value where the RFC has a name for it, the plain number otherwise."""
-        if self.names is None:
-            return raw
+        assert self.names is not None
         try:
             return self.names(raw)
         except ValueError:
@@ -87,14 +85,17 @@ ErrorCode = Annotated[int, Number("B", codes.GeneralError)]
 class Layout:
     """The wire layout of one message class; raises TypeError where its fields do not add up to ``length`` octets."""
 
-    __slots__ = ("_fields", "_header", "_struct", "name")
+    __slots__ = ("_header", "_named", "_names", "_struct", "_texts", "name")
 
     def __init__(self, message_class: type, control_type: ControlType, length: int) -> None:
         hints = get_type_hints(message_class, include_extras=True)
-        self._fields: dict[str, Number | TextField] = {
+        kinds: dict[str, Number | TextField] = {
             field.name: hints[field.name].__metadata__[0] for field in fields(message_class)
         }
-        self._struct = struct.Struct(HEADER_FORMAT + "".join(field.format for field in self._fields.values()))
+        self._names = tuple(kinds)
+        self._texts = {name: kind for name, kind in kinds.items() if isinstance(kind, TextField)}
+        self._named = {name: kind for name, kind in kinds.items() if isinstance(kind, Number) and kind.names}
+        self._struct = struct.Struct(HEADER_FORMAT + "".join(kind.format for kind in kinds.values()))
         if self._struct.size != length:
             raise TypeError(f"{message_class.__name__} has {self._struct.size} octets, RFC 2637 says {length}")
         self._header = (length, CONTROL_MESSAGE, MAGIC_COOKIE, control_type, 0)
@@ -107,15 +108,22 @@ class Layout:
 
     def pack(self, message: object) -> bytes:
         """The message's octets. Raises LocalProtocolError when a number does not fit its field."""
-        values = (field.to_wire(getattr(message, name)) for name, field in self._fields.items())
+        values = {name: getattr(message, name) for name in self._names}
+        for name, text in self._texts.items():
+            values[name] = text.to_wire(values[name])
         try:
-            return self._struct.pack(*self._header, *values)
+            return self._struct.pack(*self._header, *values.values())
         except struct.error as error:
             raise LocalProtocolError(f"{message}: {error}") from error
 
     def unpack(self, data: bytes) -> Mapping[str, int | str]:
         """The fields by name. Raises MalformedPacket unless ``data`` has exactly the message's length."""
         reader = Reader(data, self.name)
-        values = self._struct.unpack(reader.take(self._struct.size))[len(self._header) :]
+        raw = reader.unpack(self._struct)[len(self._header) :]
         reader.end()
-        return {name: field.from_wire(raw) for (name, field), raw in zip(self._fields.items(), values, strict=True)}
+        values: dict[str, Any] = dict(zip(self._names, raw, strict=True))
+        for name, text in self._texts.items():
+            values[name] = text.from_wire(values[name])
+        for name, number in self._named.items():
+            values[name] = number.from_wire(values[name])
+        return values
