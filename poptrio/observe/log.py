@@ -35,6 +35,7 @@ _NO_FIELDS = frozenset({"event", "exception"})
 _PLAIN = re.compile(r"""[^\s"=]+""")
 """A value that cannot be taken for more than one."""
 
+
 class _Sink:
     """Where all loggers of an area end: ``threshold`` is its level as a number, the methods write what is rendered."""
 
@@ -253,10 +254,10 @@ def _safe_mapping(mapping: Mapping[str, object]) -> dict[str, object]:
 
 def _safe(value: object) -> object:
     match value:
-        case None | bool() | int() | float():
-            return value
         case str():
             return _bounded(value)
+        case None | bool() | int() | float():
+            return value
         case dict():
             return _safe_mapping(value)
         case list() | tuple() | set() | frozenset():

@@ -37,6 +37,8 @@ DROPS = (
 
 _NOTHING_COUNTED = PathCounters()
 
+log = structlog.get_logger("poptrio.call")
+
 
 def _nothing() -> None:
     """What a call does while it has no PPP session."""
@@ -97,7 +99,7 @@ class Call:
     @property
     def log(self) -> structlog.typing.FilteringBoundLogger:
         """A logger that says which call it is; made when it is needed, for most calls are silent for hours."""
-        return self.bound(structlog.get_logger("poptrio.call"))
+        return self.bound(log)
 
     def bound(self, logger: structlog.typing.FilteringBoundLogger) -> structlog.typing.FilteringBoundLogger:
         """``logger``, which says from here on which call it is."""
