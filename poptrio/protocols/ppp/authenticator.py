@@ -124,6 +124,11 @@ class AuthenticationProtocol(ABC):
         self.failure = packets if self._resend is not None else f"no other proof within {USER_WAIT:.0f} seconds"
         self._answered()
 
+    @property
+    def has_packets(self) -> bool:
+        """Whether `packets_to_send` has any."""
+        return bool(self._output)
+
     def _begin(self, packet: Packet, now: float) -> None:
         """Send a packet that wants an answer, with a fresh count."""
         self._sends_left = self._settings.max_configure

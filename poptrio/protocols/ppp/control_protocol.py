@@ -110,6 +110,11 @@ class ControlProtocol:
         return self._automaton.state is State.OPENED
 
     @property
+    def has_packets(self) -> bool:
+        """Whether `packets_to_send` has any."""
+        return bool(self._output)
+
+    @property
     def dispute(self) -> str | None:
         """What keeps the sides from agreeing, in words for an operator; None: nothing that we know of."""
         disagreements = (option.disagreement for option in self.options)

@@ -293,7 +293,8 @@ class PppSession:
 
     def _collect_all(self) -> None:
         for layer in self._layers():
-            self._collect(layer)
+            if layer.has_packets:
+                self._collect(layer)
 
     def _collect(self, layer: ControlProtocol | AuthenticationProtocol) -> None:
         acfc = self.lcp.acfc.peer_accepts
