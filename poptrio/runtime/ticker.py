@@ -13,7 +13,7 @@ import trio
 FAR = 5.0
 """Seconds from which on an alarm may ring a little late, so that many ring together: each time costs a wake-up."""
 
-GRID = 0.25
+GRID = 1.0
 """Seconds between two of the moments at which those ring."""
 
 
