@@ -14,7 +14,7 @@ catch every exception, log it, close the path and tell the owner. The reader of 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import inf
+from math import ceil, inf
 from struct import Struct
 from typing import TYPE_CHECKING
 
@@ -47,6 +47,11 @@ _NO_OPTIONS = 0x45
 # ICMP fragmentation-needed messages per call: enough for every new flow to learn the MTU, too few for a flood.
 _ICMP_RATE = 20.0
 _ICMP_BURST = 50.0
+
+# Seconds: what is due later than the first, an acknowledgement, is done at multiples of the second, so that many calls
+# share a wake-up. What waits for a packet that was overtaken is due sooner.
+_SOON = 0.05
+_GRID = 0.02
 
 _log = structlog.get_logger("poptrio.datapath")
 
@@ -360,4 +365,6 @@ class GreCallPath:
         deadline = channel.next_deadline()
         if deadline < self._wake_at and not self._closed:
             self._wake_at = deadline
+            if deadline - now > _SOON:
+                deadline = ceil(deadline / _GRID) * _GRID
             self._call_at(deadline, self.wake)

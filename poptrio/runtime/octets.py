@@ -15,6 +15,9 @@ from poptrio.runtime.bell import Bell
 
 READ_SIZE = 4096
 
+AT_ONCE = 64
+"""Readers that are woken before others have a turn: some milliseconds."""
+
 
 class Octets(Protocol):
     """What a reader reads from; there is one reader."""
@@ -54,7 +57,7 @@ class Readiness:
         """Ring, for ever."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            for descriptor, _ in self._epoll.poll(0):
+            for descriptor, _ in self._epoll.poll(0, AT_ONCE):
                 self._bells[descriptor].ring()
 
 

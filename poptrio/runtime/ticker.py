@@ -13,8 +13,11 @@ import trio
 FAR = 5.0
 """Seconds from which on an alarm may ring a little late, so that many ring together: each time costs a wake-up."""
 
-GRID = 0.25
+GRID = 1.0
 """Seconds between two of the moments at which those ring."""
+
+AT_ONCE = 64
+"""Alarms that ring before others have a turn: some milliseconds."""
 
 
 class Ticker:
@@ -35,13 +38,21 @@ class Ticker:
             with trio.CancelScope() as self._scope:
                 self._scope.deadline = self._times[0] if self._times else math.inf
                 await trio.sleep_forever()
-            self._ring_due(trio.current_time())
+            while self._times and self._times[0] <= trio.current_time():
+                self._ring_some(trio.current_time())
+                await trio.lowlevel.checkpoint()
 
-    def _ring_due(self, now: float) -> None:
-        while self._times and self._times[0] <= now:
-            when = heapq.heappop(self._times)
-            for alarm in self._alarms.pop(when):
-                alarm.reached(when, now)
+    def _ring_some(self, now: float) -> None:
+        """Ring some of the earliest, which are due."""
+        when = self._times[0]
+        alarms = self._alarms[when]
+        some = alarms[:AT_ONCE]
+        del alarms[:AT_ONCE]
+        if not alarms:
+            heapq.heappop(self._times)
+            del self._alarms[when]
+        for alarm in some:
+            alarm.reached(when, now)
 
     def enter(self, when: float, alarm: "Alarm") -> None:
         """Look at ``alarm`` at ``when``."""
