@@ -43,6 +43,7 @@ from poptrio.protocols.ppp.auth_requests import (
     PapRequest,
 )
 from poptrio.protocols.ppp.proof import CannotVerify
+from poptrio.regular_file import read_regular
 from poptrio.server_info import ServerInfo
 from poptrio.sessions import NoSessions, Session, SessionChange, Sessions
 from poptrio.verify import accept_judged, ntlm_challenge, reject_unknown, verify
@@ -100,6 +101,7 @@ __all__ = [
     "parse_ranges",
     "range_text",
     "read_config",
+    "read_regular",
     "reject_unknown",
     "run_blocking",
     "verify",

@@ -1,5 +1,7 @@
 """Secrets in the configuration: said there, in a file, or in the environment; never shown."""
 
+import os
+
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -42,6 +44,7 @@ def test_variables_are_replaced_wherever_they_stand(tmp_path):
         ("${EMPTY}", "the secret is empty"),
         ("file:nothing", "cannot read the secret from .*nothing: No such file or directory"),
         ("file:.", "Is a directory"),
+        ("file:pipe", "cannot read the secret from .*pipe: it is no regular file"),
         ("file:empty", "the secret is empty"),
         ("file:binary", "is not UTF-8 text"),
         ("file:large", "more than 65536 octets"),
@@ -49,6 +52,7 @@ def test_variables_are_replaced_wherever_they_stand(tmp_path):
 )
 def test_what_cannot_be_found_is_a_sentence(tmp_path, text, sentence):
     (tmp_path / "empty").write_bytes(b"\n")
+    os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     (tmp_path / "large").write_bytes(bytes(70_000))
     with pytest.raises(ValueError, match=sentence):

@@ -13,6 +13,8 @@ from typing import Any
 
 from pydantic_core import CoreSchema, core_schema
 
+from poptrio.regular_file import read_regular
+
 _FILE = "file:"
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 _LONGEST = 64 * 1024
@@ -60,8 +62,7 @@ class Secret:
 
 def _content(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            octets = file.read(_LONGEST + 1)
+        octets = read_regular(path, _LONGEST + 1)
     except OSError as error:
         raise ValueError(f"cannot read the secret from {path}: {error.strerror}") from None
     if len(octets) > _LONGEST:

@@ -29,6 +29,7 @@ from poptrio.api import (
     ServerInfo,
     hookimpl,
     read_config,
+    read_regular,
     run_blocking,
     verify,
 )
@@ -221,7 +222,7 @@ class SecretsFile:
 
         def read_file(path: Path) -> bytes:
             seen[path] = _signature(path)  # before reading: a change meanwhile is then seen later, not missed
-            return path.read_bytes()
+            return read_regular(path)
 
         try:
             data = read_file(self._path)

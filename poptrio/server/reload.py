@@ -127,7 +127,11 @@ class Reloader:
     def _read(self) -> Config:
         """The file; where there is none, the configuration stays, and only files that it names are read."""
         file = self.reloading.requested.file
-        return self.reloading.requested if file is None else Config.load(file)
+        if file is None:
+            return self.reloading.requested
+        if file.exists() and not file.is_file():  # a pipe would be waited for, by all calls
+            raise ConfigError(ConfigFault(str(file), "cannot be read: it is no regular file"))
+        return Config.load(file)
 
     async def _reload(self, read: Callable[[], Config]) -> ReloadReport:
         server, old = self._server, self.reloading.requested

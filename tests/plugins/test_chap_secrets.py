@@ -253,19 +253,22 @@ async def test_a_large_file_is_read_in_a_thread(secrets, monkeypatch):
         assert logs[0]["event"] == "secrets file read again"
 
 
-@pytest.mark.parametrize("edit", ["alice\n", None], ids=["broken", "removed"])
+@pytest.mark.parametrize("edit", ["alice\n", None, os.mkfifo], ids=["broken", "removed", "a pipe"])
 async def test_a_broken_edit_keeps_the_old_and_is_logged_once(secrets, edit):
     async with secrets.running("alice * sesame"):
-        if edit is None:
-            secrets.file.unlink()
-        else:
+        if isinstance(edit, str):
             secrets.write(edit)
+        else:
+            secrets.file.unlink()
+        if callable(edit):
+            edit(secrets.file)
         with capture_logs() as logs:
             for _ in range(3):
                 assert isinstance(await secrets.ask(pap("alice", "sesame")), Accept)
         assert [entry["event"] for entry in logs] == ["secrets file is broken, keeping what was read before"]
-        expected = "cannot be read" if edit is None else ":1: 1 word only"
+        expected = ":1: 1 word only" if isinstance(edit, str) else "cannot be read"
         assert expected in logs[0]["faults"][0]
+        secrets.file.unlink(missing_ok=True)
         secrets.write("alice * repaired")
         with capture_logs():
             assert isinstance(await secrets.ask(pap("alice", "repaired")), Accept)

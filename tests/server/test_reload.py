@@ -1,5 +1,6 @@
 """A whole server takes another configuration while it runs, or nothing of it."""
 
+import os
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Address
 
@@ -217,3 +218,14 @@ async def test_the_log_is_told_of_its_own_changes_only(autojump_clock):
         assert memory.server.tracing.levels.level == "warning"
         await reload(memory, '[log]\nformat = "json"')
         assert told == ["json"]
+
+
+async def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path, autojump_clock):
+    file = tmp_path / "config.toml"
+    file.write_text("")
+    async with memory_server() as memory:
+        memory.server.reloader.reloading = Reloading(Config.load(file))
+        file.unlink()
+        os.mkfifo(file)
+        report = await memory.server.reloader.reload()
+        assert list(map(str, report.faults)) == [f"{file}: cannot be read: it is no regular file"]
