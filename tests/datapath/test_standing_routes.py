@@ -59,6 +59,17 @@ def test_new_routes_are_there_before_anybody_needs_them_and_old_ones_as_long_as_
     assert kernel.networks() == set(nets("10.91.0.0/24"))
 
 
+def test_who_inherits_the_device_knows_the_old_ones_too(kernel, routes):
+    routes.replace("call", nets("10.90.0.7/32"))
+    routes.prepare_standing(nets("10.91.0.0/24")).commit()
+    heir = KernelRoutes(dict.fromkeys([*nets("10.91.0.0/24"), *routes.standing]), kernel.add, kernel.remove)
+    heir.add_standing(inherited=True)
+    heir.replace("call", nets("10.90.0.7/32"))
+    heir.settled()
+    heir.prepare_standing(nets("10.90.0.0/24")).commit()
+    assert kernel.networks() == set(nets("10.90.0.0/24"))
+
+
 def test_a_route_that_nobody_needs_goes_at_once(kernel, routes):
     routes.prepare_standing(nets("10.91.0.0/24")).commit()
     assert kernel.networks() == set(nets("10.91.0.0/24"))

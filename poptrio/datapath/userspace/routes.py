@@ -64,8 +64,8 @@ class KernelRoutes:
 
     @property
     def standing(self) -> tuple[IPv4Network, ...]:
-        """Those that do not depend on calls."""
-        return self._standing
+        """Those that do not depend on calls, and those that were so before a reload and that some call needs."""
+        return (*self._standing, *self._retired)
 
     def add_standing(self, *, inherited: bool = False) -> None:
         """Add the standing routes. Raises OSError when the kernel refuses one.
