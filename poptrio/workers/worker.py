@@ -7,7 +7,7 @@
 
 It is started as ``python -m poptrio.workers.worker DESCRIPTOR NUMBER LISTENER...``: the descriptor of its channel, its
 number, and the descriptors of sockets that listen for all workers, if there are any. It obeys its parent and no signal
-of the terminal, and ends at once when the parent is gone.
+of the terminal or of a service manager, which may go to all processes, and ends at once when the parent is gone.
 """
 
 import ctypes
@@ -251,7 +251,7 @@ def _datapath(begin: messages.Begin) -> UserspaceDataPath:
 def main() -> None:
     """The process."""
     descriptor, number, *listeners = map(int, sys.argv[1:])
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
         signal.signal(name, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     structlog.contextvars.bind_contextvars(worker=number)

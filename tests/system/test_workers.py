@@ -285,6 +285,8 @@ async def test_sigterm_to_the_whole_group_says_goodbye_and_leaves_nothing(progra
         await until(lambda: "listening" in log.read_text())
         async with trio.open_nursery() as nursery:
             await hold_calls(network, 10, nursery, log)
+            os.killpg(process.pid, signal.SIGUSR2)
+            await until(lambda: "upgrade failed" in log.read_text())  # for several workers there is none
             os.killpg(process.pid, signal.SIGTERM)  # as a terminal or systemd does: workers obey their parent only
             assert await trio.to_thread.run_sync(process.wait) == 0
             nursery.cancel_scope.cancel()
