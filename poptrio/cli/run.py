@@ -20,6 +20,7 @@ from poptrio.config import Config
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.observe.log import configure, escape
 from poptrio.runtime.activation import MANAGEMENT, passed_sockets
+from poptrio.runtime.held_signals import held
 from poptrio.runtime.privileges import Account, become
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def run(
         from poptrio.upgrade.take_over import TakeOver
 
         successor = TakeOver(take_over)
-    with nullcontext() if successor is None else successor.or_give_up():
+    with held(), nullcontext() if successor is None else successor.or_give_up():
         config = Config.load(config_file) if successor is not None else load_config(config_file)
         try:
             configure(**config.log.model_dump())
@@ -137,7 +138,11 @@ def _serve(config: Config, config_file: Path, descriptors: int, successor: "Take
                 waited_for=successor is not None and successor.waited_for,
             )
             operators = partial(manage, doors=doors, upgrade=upgrade)
-            trio.run(serve_until_signalled, config, run, operators, reloading, upgrade.run)
+
+            def has_calls() -> bool:
+                return successor is not None and successor.taken_over
+
+            trio.run(serve_until_signalled, config, run, operators, reloading, upgrade.run, has_calls)
     except* ConfigError as group:  # what only shows at start-up: plugins and their tables, listen addresses
         _for_the_old_program(successor, group)
         for error in _leaves(group):

@@ -23,6 +23,7 @@ from poptrio.datapath.userspace.path import Standing, UserspaceDataPath
 from poptrio.errors import ConfigError, ConfigFault
 from poptrio.runtime import garbage, service_manager
 from poptrio.runtime.activation import activated_tcp
+from poptrio.runtime.held_signals import let_through
 from poptrio.server.datapaths import decided, open_datapath
 from poptrio.server.hooks import Hooks, load_hooks
 from poptrio.server.local_authority import LocalAuthority
@@ -126,37 +127,48 @@ async def serve_until_signalled(
     manage: Manage | None = None,
     reloading: Reloading | None = None,
     upgrade: Callable[[Operated], Awaitable[None]] | None = None,
+    has_calls: Callable[[], bool] = lambda: False,
 ) -> None:
     """`serve` with a daemon's signals: SIGTERM or SIGINT stops, a second one at once; SIGHUP reloads, SIGUSR2 upgrades.
 
-    During the start, one is enough. ``run`` is what serves, unless that is `serve`; ``manage`` lets operators at it,
-    ``reloading`` says where ``config`` comes from, ``upgrade`` hands the server over to a new program.
+    During the start, one is enough to stop, and the others are obeyed after it. ``run`` is what serves, unless that is
+    `serve`; ``manage`` lets operators at it, ``reloading`` says where ``config`` comes from, ``upgrade`` hands the
+    server over to a new program. ``has_calls``: there are calls already during the start, which end with goodbyes only.
     """
     hooks = load_hooks(config)
     server: Operated | None = None
+    early: list[int] = []
 
-    async def obey() -> None:
-        async for number in signals:
-            if server is None:
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    serving.cancel_scope.cancel()
-            elif number == signal.SIGHUP:
-                log.info("reloading", signal=signal.Signals(number).name)
-                serving.start_soon(_reload, server)
-            elif number == signal.SIGUSR2:
-                if upgrade is not None:
-                    nursery.start_soon(upgrade, server)
+    def obey(number: int) -> None:
+        if server is None:
+            if number in (signal.SIGTERM, signal.SIGINT) and not has_calls():
+                serving.cancel_scope.cancel()
             else:
-                service_manager.stopping()
-                log.info("stopping", signal=signal.Signals(number).name, calls=server.call_count)
-                if server.stopping:
-                    serving.cancel_scope.cancel()  # plugins that do not want to end are not waited for either
-                server.stop()
+                early.append(number)
+        elif number == signal.SIGHUP:
+            log.info("reloading", signal=signal.Signals(number).name)
+            serving.start_soon(_reload, server)
+        elif number == signal.SIGUSR2:
+            if upgrade is not None:
+                nursery.start_soon(upgrade, server)
+        else:
+            service_manager.stopping()
+            log.info("stopping", signal=signal.Signals(number).name, calls=server.call_count)
+            if server.stopping:
+                serving.cancel_scope.cancel()  # plugins that do not want to end are not waited for either
+            server.stop()
 
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2) as signals:
+    async def obey_all() -> None:
+        async for number in signals:
+            obey(number)
+
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2) as signals,
+        let_through(),
+    ):
         async with trio.open_nursery() as nursery:
             async with trio.open_nursery() as serving:
-                nursery.start_soon(obey)
+                nursery.start_soon(obey_all)
                 server = await serving.start(functools.partial(run or serve, config, hooks=hooks))
                 server.reloader.reloading = reloading or server.reloader.reloading
                 if manage is not None:
@@ -165,6 +177,8 @@ async def serve_until_signalled(
                 service_manager.ready()
                 nursery.start_soon(service_manager.keep_informed, functools.partial(_status, server))
                 nursery.start_soon(garbage.collect_when_quiet, functools.partial(getattr, server, "call_count"))
+                for number in early:
+                    obey(number)
             nursery.cancel_scope.cancel()
 
 

@@ -145,7 +145,8 @@ class Server(Shared):
                 taken_up, self._taken_up = self._taken_up, []
                 for number, connection in enumerate(taken_up):
                     if number % TAKEN_UP_AT_ONCE == 0:
-                        await trio.lowlevel.checkpoint()  # packets are served meanwhile
+                        # Packets are served meanwhile. Whoever stops the server now: all have had their Start.
+                        await trio.lowlevel.cancel_shielded_checkpoint()
                     connections.start_soon(self._serve_connection, connection)
                 accepting.start_soon(self._accept, listeners, connections)
                 task_status.started()

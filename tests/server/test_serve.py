@@ -162,6 +162,31 @@ async def test_reload_stop_and_a_second_stop_that_waits_for_no_plugin(monkeypatc
     assert plugin.log == ["settled", "reload", "ending"]
 
 
+@pytest.mark.parametrize("number", [module.signal.SIGHUP, module.signal.SIGUSR2, module.signal.SIGTERM])
+async def test_what_comes_during_the_start_is_obeyed_after_it(number, monkeypatch, autojump_clock):
+    plugin = Watched()
+    monkeypatch.setattr(module, "load_hooks", lambda config: load([plugin]))
+    monkeypatch.setattr(datapaths, "UserspaceDataPath", QuietDataPath)
+    monkeypatch.setattr(trio, "open_signal_receiver", Signals(number))
+    monkeypatch.setattr(module, "_reload", lambda server: done("reload"))
+
+    async def done(what):
+        plugin.log.append(what)
+
+    async def slow(config, *, hooks, task_status):
+        await trio.sleep(1)  # the signal has come
+        await serve(config, hooks=hooks, task_status=task_status)
+
+    with trio.move_on_after(5) as scope:
+        upgrade = partial(done, "upgrade")
+        await serve_until_signalled(
+            config_for(free_port()), slow, upgrade=lambda server: upgrade(), has_calls=lambda: True
+        )
+    done_first = {module.signal.SIGHUP: ["reload"], module.signal.SIGUSR2: ["upgrade"], module.signal.SIGTERM: []}
+    assert plugin.log == ["entered", *done_first[number], "left"]
+    assert scope.cancelled_caught == (number != module.signal.SIGTERM)
+
+
 async def test_a_stop_ends_serve_without_calls(monkeypatch, autojump_clock):
     plugin = Watched()
     monkeypatch.setattr(datapaths, "UserspaceDataPath", QuietDataPath)

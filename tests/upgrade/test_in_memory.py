@@ -1,5 +1,6 @@
 """Calls that go from one server in memory to another, with everything that is remembered about them."""
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import trio
 
 from poptrio.api import Accept, AddressLease, Quota, hookimpl, verify
 from poptrio.errors import CauseOfEnd
+from poptrio.server.server import TAKEN_UP_AT_ONCE
 from poptrio.testing.server import load, memory_server
 from poptrio.testing.succession import successor_of
 
@@ -187,3 +189,29 @@ async def test_counters_go_on(autojump_clock):
             assert (server.stats.up, server.stats.refused) == (1, 1)
             assert server.stats.ended == {CauseOfEnd.CLIENT_HUNG_UP: 1}
             assert server.path_totals.ended == counted
+
+
+class StoppedAtOnce(Backend):
+    """The server is stopped as soon as it has the calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.scope = trio.CancelScope()
+
+    @hookimpl
+    @asynccontextmanager
+    async def poptrio_lifespan(self):
+        self.scope.cancel()
+        yield
+
+
+async def test_whoever_stops_the_new_server_at_once_leaves_no_call_without_a_stop(autojump_clock):
+    old, new = Backend(), StoppedAtOnce()
+    async with memory_server("", [old]) as memory:
+        for number in range(TAKEN_UP_AT_ONCE + 1):
+            await memory.dial(f"user{number}", "secret")
+        with new.scope:
+            async with successor_of(memory, load([new])):
+                pass
+        assert new.kinds() == ["stop"] * len(old.records)
+        assert {record.cause for _, record in new.records} == {CauseOfEnd.SERVER_SHUTDOWN}
