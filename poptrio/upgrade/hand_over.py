@@ -22,6 +22,7 @@ import structlog
 import trio
 
 from poptrio import __version__
+from poptrio.config import Config
 from poptrio.crypto import rc4
 from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import CauseOfEnd
@@ -92,12 +93,14 @@ class Upgrade:
     async def hand_over(self, server: Operated) -> AsyncGenerator[str, None]:
         """As `run`, and says what happens, in sentences. Raises `UpgradeFailed`."""
         one, datapath = self._able(server)
+        config = one.config
         self._busy = True
         heir: _Heir | None = None
         try:
             yield "the new program starts"
             heir = _Heir(self._command)
             await heir.prepare(*self._hello(one, datapath))
+            _refuse_changes(one, config)
             if one.captures.count:
                 one.captures.end_all("the server is upgraded")
                 await trio.sleep(CAPTURES_READ)
@@ -106,6 +109,7 @@ class Upgrade:
             await _settle(one)
             yield "calls are handed over"
             await stand_still(one)
+            _refuse_changes(one, config)
             self._hand_over_now(one, heir)
         finally:
             self._busy = False
@@ -122,10 +126,7 @@ class Upgrade:
             raise UpgradeFailed("calls of the kernel's data path cannot be handed over (server.datapath)")
         if self._busy:
             raise UpgradeFailed("another upgrade is under way")
-        if server.stopping:
-            raise UpgradeFailed("the server is stopping")
-        if server.draining:
-            raise UpgradeFailed("the server is draining, which would be forgotten; `poptrio drain --cancel` ends it")
+        _refuse_changes(server, server.config)
         if (why := server.authority.hooks.not_to_be_upgraded()) is not None:
             raise UpgradeFailed(why)
         return server, datapath
@@ -222,9 +223,9 @@ class _Heir:
 
     def kill(self) -> None:
         """It shall not be; nothing if it is not any more."""
-        self._channel.close()
         self._process.kill()
         self._process.wait()
+        self._channel.close()  # not before: it would take that for our death, and go on with all calls
 
     def _expect(self, kind: Kind, timeout: float) -> None:
         answer, octets, _ = self._channel.receive(timeout=timeout)
@@ -238,6 +239,16 @@ class _Heir:
         except subprocess.TimeoutExpired:
             return str(error)
         return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _refuse_changes(server: Server, config: Config) -> None:
+    """Raises `UpgradeFailed` for what the new program, which began with ``config``, would not know of."""
+    if server.stopping:
+        raise UpgradeFailed("the server is stopping")
+    if server.draining:
+        raise UpgradeFailed("the server is draining, which would be forgotten; `poptrio drain --cancel` ends it")
+    if server.config is not config:
+        raise UpgradeFailed("the configuration was reloaded while the new program started; try again")
 
 
 async def _settle(server: Server) -> None:

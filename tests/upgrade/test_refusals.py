@@ -9,6 +9,7 @@ from poptrio.config import Config
 from poptrio.datapath.userspace.path import UserspaceDataPath, UserspaceSettings
 from poptrio.server.local_authority import LocalAuthority
 from poptrio.testing.server import SERVER_ADDRESS, load, memory_server
+from poptrio.upgrade import hand_over
 from poptrio.upgrade.hand_over import Upgrade, UpgradeFailed
 from poptrio.workers.parent import Parent
 
@@ -46,3 +47,60 @@ async def test_a_server_that_drains_or_stops(userspace, autojump_clock):
         memory.server.stop()
         assert await refusal(memory.server) == "the server is stopping"
         memory.server.datapath = path
+
+
+class Heir:
+    """A new program that is prepared when ``meanwhile`` has happened."""
+
+    def __init__(self, meanwhile):
+        self.meanwhile = meanwhile
+        self.killed = False
+
+    async def prepare(self, hello, descriptors):
+        await self.meanwhile()
+
+    def kill(self):
+        self.killed = True
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "why"),
+    [
+        (lambda server: server.reloader.reload(Config), "the configuration was reloaded while the new program started"),
+        (lambda server: server.drain(1000.0), "`poptrio drain --cancel`"),
+    ],
+    ids=["reload", "drain"],
+)
+async def test_what_the_new_program_would_not_know_of(meanwhile, why, userspace, monkeypatch, autojump_clock):
+    async with memory_server() as memory:
+        call = await memory.dial()
+        path, memory.server.datapath = memory.server.datapath, userspace
+        heir = Heir(lambda: meanwhile(memory.server))
+        monkeypatch.setattr(hand_over, "_Heir", lambda command: heir)
+        monkeypatch.setattr(Upgrade, "_hello", lambda *_: ((), ()))
+        with pytest.raises(UpgradeFailed, match=why):
+            async for _ in Upgrade(Path("config.toml")).hand_over(memory.server):
+                pass
+        memory.server.datapath = path
+        assert heir.killed
+        assert not call.over.is_set()
+
+
+def test_the_new_program_is_dead_before_it_hears_that_we_are_gone():
+    told = []
+    heir = hand_over._Heir.__new__(hand_over._Heir)
+    heir._process = Told(told, "process")
+    heir._channel = Told(told, "channel")
+    heir.kill()
+    assert told == ["process.kill", "process.wait", "channel.close"]
+
+
+class Told:
+    """Notes down what is called."""
+
+    def __init__(self, told, name):
+        self.told = told
+        self.name = name
+
+    def __getattr__(self, method):
+        return lambda: self.told.append(f"{self.name}.{method}")
