@@ -44,6 +44,8 @@ def leave(pid: int, signals: list[int], *, waited_for: bool) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     if waited_for or service_manager.is_told():
+        while (late := signal.sigtimedwait(PASSED_ON, 0)) is not None:
+            os.kill(pid, late.si_signo)
         os._exit(0)
     try:
         os.execv(sys.executable, [sys.executable, "-I", "-S", str(_WAITER), str(pid)])

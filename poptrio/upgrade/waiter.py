@@ -17,9 +17,16 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 def wait_for(pid: int) -> int:
     """Wait for ``pid`` and its heirs; returns the exit code of the last one, or 128 and the signal that killed it."""
-    main = pid
+    main, kept = pid, list[int]()
+
+    def pass_on(number: int) -> None:
+        if _is_over(main):
+            kept.append(number)  # for its heir, which is not known yet
+        else:
+            os.kill(main, number)
+
     for number in PASSED_ON:
-        signal.signal(number, lambda number, frame: _pass_on(main, number))
+        signal.signal(number, lambda number, frame: pass_on(number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)  # who became this program has blocked them
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     while True:
@@ -31,11 +38,15 @@ def wait_for(pid: int) -> int:
             code = os.waitstatus_to_exitcode(status)
             return code if code >= 0 else 128 - code
         main = heir
+        while kept:
+            pass_on(kept.pop(0))
 
 
-def _pass_on(pid: int, number: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, number)
+def _is_over(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def _heir() -> int | None:
