@@ -123,6 +123,8 @@ def _serve(config: Config, config_file: Path, descriptors: int, successor: "Take
             successor.begin(config)
             opened = open_doors(config, successor.doors, lambda: successor.taken_over)
         with opened as doors, nullcontext() if successor is None else successor.or_give_up():
+            if successor is not None:
+                successor.wants(doors.sockets())
             _become_user(config, config_file)
             config = fitted(decided(config), descriptors, workers)
             run: Serve | None = None

@@ -149,14 +149,14 @@ def open_doors(
             doors._unix.append(Door(stack.enter_context(passed_socket(inherited[PASSED], path)), PASSED))
         elif passed := activated(MANAGEMENT):
             doors._unix += [Door(stack.enter_context(passed_socket(one, path)), PASSED) for one in passed]
-        elif path is not None and str(path) in inherited:
+        elif path is not None and str(path) in inherited and path.is_socket():  # unless somebody has removed it
             stack.callback(remove_if, path, path.stat().st_ino, ours)
             doors._unix.append(Door(stack.enter_context(inherited[str(path)]), str(path)))
         elif path is not None:
             doors._unix.append(Door(stack.enter_context(unix_socket(path, management.group)), str(path)))
         doors.prepare(config, inherited).commit()
         stack.callback(doors.close)
-        _close({name: one for name, one in inherited.items() if name not in doors.sockets()})
+        _close({name: one for name, one in inherited.items() if doors.sockets().get(name) is not one})
         yield doors
 
 

@@ -12,8 +12,9 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import NoReturn
 
 import structlog
@@ -49,6 +50,7 @@ class TakeOver:
         self._taken_over = False
         self._state: State | None = None
         self._sockets: list[int] = []
+        self._old_files: list[Path] = []
         self._listen: dict[str, socket.socket] = {}
         self._standing: Standing | None = None
         self.doors: Mapping[str, socket.socket] = {}
@@ -96,6 +98,10 @@ class TakeOver:
         for one in (*self._listen.values(), *gre.values(), *self.doors.values()):
             one.setblocking(False)
 
+    def wants(self, doors: Collection[str]) -> None:
+        """The sockets of the API are ``doors``: files of others are gone when everything is ours."""
+        self._old_files = [Path(name) for name in self.doors if name.startswith("/") and name not in doors]
+
     # What `serve` inherits.
 
     @property
@@ -127,8 +133,16 @@ class TakeOver:
             self._wait_for_go()
         self._taken_over = True
         self._channel.close()
+        self._remove_old_files()
         silence = time.clock_gettime(time.CLOCK_MONOTONIC) - state.at
         log.info("calls taken over", calls=server.call_count, silence_ms=round(silence * 1000, 1))
+
+    def _remove_old_files(self) -> None:
+        """Nobody answers there."""
+        for file in self._old_files:
+            with suppress(OSError):
+                if file.is_socket():
+                    file.unlink()
 
     def _wait_for_go(self) -> None:
         try:
