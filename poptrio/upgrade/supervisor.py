@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from poptrio.runtime import service_manager
-from poptrio.upgrade.waiter import PASSED_ON
+from poptrio.upgrade.waiter import PASSED_ON, told
 
 _WAITER = Path(__file__).with_name("waiter.py")
 
@@ -38,15 +38,18 @@ def leave(pid: int, signals: list[int], *, waited_for: bool) -> NoReturn:
     It gets the ``signals`` that came meanwhile. ``waited_for``: somebody waits for ``pid`` already.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, PASSED_ON)  # until the waiter passes them on
+    sys.stdout.flush()
+    sys.stderr.flush()
+    is_watched = waited_for or service_manager.is_told()
+    while is_watched and (late := signal.sigtimedwait(PASSED_ON, 0)) is not None:
+        signals.append(late.si_signo)
+    passed_on = []
     for number in signals:
         with suppress(ProcessLookupError):  # it is gone already: all there was, was its own
             os.kill(pid, number)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    if waited_for or service_manager.is_told():
-        while (late := signal.sigtimedwait(PASSED_ON, 0)) is not None:
-            os.kill(pid, late.si_signo)
-        os._exit(0)
+            passed_on.append(number)
+    if is_watched:
+        os._exit(told(passed_on) if waited_for else 0)
     try:
         os.execv(sys.executable, [sys.executable, "-I", "-S", str(_WAITER), str(pid)])
     finally:

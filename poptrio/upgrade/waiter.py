@@ -8,22 +8,31 @@ import ctypes
 import os
 import signal
 import sys
+import time
+from collections.abc import Collection
 from contextlib import suppress
 
 PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 
+NOT_LOST = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+RECENT = 1.0
+"""Seconds. The kernel drops what is sent to a process that just ends: these signals go to its heir as well, if they are
+no older and it was not told of them."""
+
+_TOLD = 64
 _PR_SET_CHILD_SUBREAPER = 36
 
 
 def wait_for(pid: int) -> int:
     """Wait for ``pid`` and its heirs; returns the exit code of the last one, or 128 and the signal that killed it."""
-    main, kept = pid, list[int]()
+    main, kept, sent = pid, list[int](), dict[int, float]()
 
     def pass_on(number: int) -> None:
         if _is_over(main):
             kept.append(number)  # for its heir, which is not known yet
         else:
             os.kill(main, number)
+            sent[number] = time.monotonic()
 
     for number in PASSED_ON:
         signal.signal(number, lambda number, frame: pass_on(number))
@@ -33,13 +42,27 @@ def wait_for(pid: int) -> int:
         ended, status = os.wait()
         if ended != main:
             continue  # an orphan
-        heir = _heir()
+        heir, code = _heir(), os.waitstatus_to_exitcode(status)
         if heir is None:
-            code = os.waitstatus_to_exitcode(status)
-            return code if code >= 0 else 128 - code
+            return 0 if code > _TOLD else code if code >= 0 else 128 - code
+        since = time.monotonic() - RECENT
+        lost = [number for number in NOT_LOST if sent.get(number, 0.0) > since and not _is_told(code, number)]
         main = heir
+        sent.clear()
+        for number in lost:
+            pass_on(number)
         while kept:
             pass_on(kept.pop(0))
+
+
+def told(signals: Collection[int]) -> int:
+    """The exit code of a process that has told its heir of these ``signals``: 0 for none, else one of no other use."""
+    places = [place for place, number in enumerate(PASSED_ON) if number in signals]
+    return sum((1 << place for place in places), _TOLD) if places else 0
+
+
+def _is_told(code: int, number: int) -> bool:
+    return code > _TOLD and bool(code >> PASSED_ON.index(signal.Signals(number)) & 1)
 
 
 def _is_over(pid: int) -> bool:
