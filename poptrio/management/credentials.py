@@ -19,6 +19,7 @@ from poptrio.config.changes import Change, shown
 from poptrio.config.effects import Effect
 from poptrio.config.faults import KeyPath
 from poptrio.errors import ConfigError, ConfigFault
+from poptrio.regular_file import read_regular
 
 SHORTEST_TOKEN = 16
 """Octets of a token; what is shorter can be guessed."""
@@ -70,7 +71,8 @@ def read_tls(config: Config) -> Held[ssl.SSLContext]:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        octets = certificate.read_bytes()
+        octets = read_regular(certificate)
+        read_regular(key)
         context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ssl.SSLError) as error:
         why = f"{certificate} with {key} cannot be used: {error.strerror or error}"
@@ -85,7 +87,7 @@ def read_token(config: Config) -> Held[bytes]:
     files = _files(config, "token_file")
     path, _ = files["token_file"]
     try:
-        token, mode = path.read_bytes().strip(), path.stat().st_mode
+        token, mode = read_regular(path).strip(), path.stat().st_mode
     except OSError as error:
         why = f"{path} cannot be read: {error.strerror}"
         raise ConfigError(ConfigFault("management.token_file", why)) from error

@@ -1,6 +1,7 @@
 """Who is let in at which door: the Unix socket for this machine, TCP with TLS and the token, and no foreign page."""
 
 import errno
+import os
 import socket
 import ssl
 import stat
@@ -17,7 +18,7 @@ from trio.testing import MockClock
 from poptrio.config import Config
 from poptrio.errors import ConfigError
 from poptrio.management.connection import HANDSHAKE_TIMEOUT
-from poptrio.management.credentials import Credentials
+from poptrio.management.credentials import Credentials, read_token
 from poptrio.management.doors import open_doors
 from poptrio.management.guard import Guard
 from poptrio.management.sockets import BACKLOG
@@ -294,3 +295,12 @@ def test_mode_and_group_are_given_to_the_socket_and_not_to_what_took_its_place(t
 
 def _on(folder):
     return Config.parse('[management]\nsocket = "poptrio.sock"\n', folder=folder)
+
+
+def test_a_pipe_in_place_of_the_token_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "token")
+    config = Config.parse(
+        '[management]\nlisten = ["127.0.0.1:1"]\ntoken_file = "token"\ncertificate = "c"\nkey = "k"', folder=tmp_path
+    )
+    with pytest.raises(ConfigError, match="token cannot be read: it is no regular file"):
+        read_token(config)
