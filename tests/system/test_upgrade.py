@@ -261,7 +261,7 @@ async def test_the_old_one_goes_on_when_the_new_one_does_not_come_up(run):
         run.configure()
         (run.folder / "trap").unlink()
         code, said = await run.command("upgrade", "--socket", str(run.folder / "api.sock"))
-        assert said.splitlines()[-1] == "upgraded: the new program has 1 calls"  # the next one may do better
+        assert said.splitlines()[-1] == "upgraded: the new program has 1 call"  # the next one may do better
         assert code == 0
         with pytest.raises(ProcessLookupError):
             os.kill(run.notes("lifespan-continued")[-2]["process"], 0)
