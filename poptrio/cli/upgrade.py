@@ -17,6 +17,7 @@ def upgrade(socket: Socket = DEFAULT_SOCKET) -> None:
 
     steps = 0
     with asking(socket) as client:
+        before = client.get("/v1/stats")["started"]
         try:
             for kind, data in client.order("/v1/upgrade"):
                 if kind == "failed":
@@ -28,5 +29,8 @@ def upgrade(socket: Socket = DEFAULT_SOCKET) -> None:
             if not steps:
                 raise
     with asking(socket) as client:  # the old program is gone without a word, as it must be
+        if client.get("/v1/stats")["started"] == before:
+            typer.echo("not upgraded, the server goes on as it was; its log says why", err=True)
+            raise typer.Exit(ExitCode.FAILED)
         calls = client.get("/v1/sessions", limit=1)["total"]
     typer.echo(f"upgraded: the new program has {counted(calls)}")

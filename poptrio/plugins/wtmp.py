@@ -81,9 +81,11 @@ class Wtmp:
     @contextmanager
     def poptrio_hand_over(self) -> Iterator[None]:
         """The logins carry the number of the process that has the calls."""
-        yield
-        lines = {_line(session.call) for session in self._sessions}
-        self._take_over(lambda record: record.line in lines)  # again: the other process may have taken them already
+        try:
+            yield
+        finally:
+            lines = {_line(session.call) for session in self._sessions}
+            self._take_over(lambda record: record.line in lines)  # again: the other process may have them already
 
     @hookimpl
     async def poptrio_account(self, record: AccountingRecord) -> None:

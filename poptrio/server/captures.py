@@ -73,10 +73,14 @@ class ReadCapture(Protocol):
 
 
 class Captures:
-    """What is one for all captures, whichever process has the calls; ``calls`` are those of now."""
+    """What is one for all captures, whichever process has the calls; ``calls`` are those of now.
+
+    While ``refused`` is a sentence that says why, none begins.
+    """
 
     def __init__(self, config: Config, calls: Callable[[], Iterable[ObservedCall]]) -> None:
         self.configure(config)
+        self.refused = ""
         self._calls = calls
         self._waiting: list[_Waiting] = []
         self._open = 0
@@ -115,6 +119,8 @@ class Captures:
 
     def _check(self, order: CaptureOrder) -> None:
         limits = self._config.capture
+        if self.refused:
+            raise CaptureRefused(self.refused, "ask again when that is over")
         if not limits.enabled:
             raise CaptureRefused("captures are forbidden", "[capture] enabled = true allows them")
         if order.octets > limits.max_octets:

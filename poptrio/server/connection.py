@@ -13,7 +13,7 @@ import trio
 
 from poptrio.calls import CallInfo
 from poptrio.errors import CauseOfEnd
-from poptrio.protocols.pptp import events
+from poptrio.protocols.pptp import control_state, events
 from poptrio.protocols.pptp.codes import GeneralError, OutgoingCallResult, StopReason
 from poptrio.protocols.pptp.control import ControlConnection, Role
 from poptrio.runtime.control_stream import ControlStream
@@ -109,6 +109,11 @@ class Connection:
         """Before `run`: this call was up on this connection in another process."""
         self.calls[call.info.call_id] = call
         self._up_before[call] = up_before
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the control connection is established, and no request waits for an answer of ours."""
+        return control_state.is_quiet(self._control)
 
     def pause(self) -> None:
         """Read nothing more for the moment."""

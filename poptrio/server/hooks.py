@@ -211,12 +211,15 @@ class Hooks:
 
         Raises what a plugin raises, after all others have what they had.
         """
-        with ExitStack() as stack:
+        stack = ExitStack()
+        try:
             for plugin in self._with(HAND_OVER):
                 context: Any = plugin.call(HAND_OVER, {})
                 if context is not None:
                     stack.enter_context(context)
             yield
+        finally:  # without the exception, which is none of the plugins'
+            stack.close()
 
     async def account(self, record: AccountingRecord) -> None:
         """Tell every plugin, all at the same time; failures are logged and have no other effect."""

@@ -110,6 +110,11 @@ class Reloader:
         self._server = server
         self._one_at_a_time = trio.Lock()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether a reload is under way."""
+        return self._one_at_a_time.locked()
+
     async def reload(self, read: Callable[[], Config] | None = None) -> ReloadReport:
         """Read the file anew, and put it to use, or nothing of it; waits for a reload that is under way.
 
@@ -120,6 +125,10 @@ class Reloader:
                 report = await self._reload(read or self._read)
             except ConfigError as error:
                 report = ReloadReport(faults=error.faults)
+            except Exception as error:
+                log.exception("internal error")
+                why = f"an error, of poptrio or a plugin: {type(error).__name__}: {error}"
+                report = ReloadReport(faults=(ConfigFault("reload", why),))
             self._server.stats.reloaded(good=not report.faults)
             _tell(report)
             return report

@@ -186,7 +186,8 @@ async def _reload(server: Operated) -> None:
     """As the operator wants by SIGHUP; the service manager waits for it."""
     service_manager.reloading()
     await server.reloader.reload()
-    service_manager.ready()
+    if not server.stopping and not server.reloader.is_busy:  # else the last one says so
+        service_manager.ready()
 
 
 def _status(server: Operated) -> str:

@@ -107,13 +107,16 @@ class KeptServer:
     counts: KeptCounts
 
 
+BEING_SET_UP = "a call is being set up"
+
+
 def obstacle(connection: Connection) -> str | None:
     """What still moves in ``connection``, so that it cannot be handed over just now; None: nothing."""
     if connection._wire.is_writing:
         return "a control message is being written"
     if not connection._wire.is_paused:
         return "its control connection is being read"
-    if not control_state.is_quiet(connection._control):
+    if not connection.is_quiet:
         return "it is being set up, or ends"
     return next((what for call in connection.calls.values() if (what := obstacle_of_call(call)) is not None), None)
 
@@ -124,7 +127,7 @@ def obstacle_of_call(call: Call) -> str | None:
     if call.cause is not None:
         return "a call is ending"
     if ppp is None or call.up_since is None or not session_state.is_up(ppp.session):
-        return "a call is being set up"
+        return BEING_SET_UP
     if isinstance(accounting, CallAccounting) and accounting.is_telling:
         return "a plugin is being told an accounting record"
     return None

@@ -26,12 +26,11 @@ from poptrio.config import Config
 from poptrio.crypto import rc4
 from poptrio.datapath.userspace.path import UserspaceDataPath
 from poptrio.errors import CauseOfEnd
-from poptrio.protocols.pptp import control_state
 from poptrio.runtime import garbage, service_manager
 from poptrio.server.one_process import OneProcess
 from poptrio.server.operated import Operated
 from poptrio.server.server import Server
-from poptrio.server.server_state import keep_server, obstacle, obstacle_of_call
+from poptrio.server.server_state import BEING_SET_UP, keep_server, obstacle, obstacle_of_call
 from poptrio.upgrade.channel import Channel, Gone, Kind
 from poptrio.upgrade.messages import Hello, State, hello_octets, state_octets
 from poptrio.upgrade.supervisor import leave, signals_kept
@@ -101,18 +100,26 @@ class Upgrade:
             heir = _Heir(self._command)
             await heir.prepare(*self._hello(one, datapath))
             _refuse_changes(one, config)
+            one.captures.refused = "the server is being upgraded"
             if one.captures.count:
                 one.captures.end_all("the server is upgraded")
                 await trio.sleep(CAPTURES_READ)
             yield "the new program is prepared, calls come to rest"
             one.pause()
+            await trio.lowlevel.checkpoint()  # connections that were accepted just now are there after it
             await _settle(one)
             yield "calls are handed over"
             await stand_still(one)
             _refuse_changes(one, config)
             self._hand_over_now(one, heir)
+        except UpgradeFailed:
+            raise
+        except Exception as error:
+            log.exception("internal error")
+            raise UpgradeFailed(f"an error, of poptrio or a plugin: {type(error).__name__}: {error}") from error
         finally:
             self._busy = False
+            one.captures.refused = ""
             if heir is not None:
                 heir.kill()
             one.go_on()
@@ -258,10 +265,10 @@ async def _settle(server: Server) -> None:
         await trio.sleep(LOOK_INTERVAL)
     ended = 0
     for connection in tuple(server.connections):
-        if not connection.calls and not control_state.is_quiet(connection._control):
+        if not connection.calls and not connection.is_quiet:
             connection.cancel()
         for call in tuple(connection.calls.values()):
-            if call.cause is None and obstacle_of_call(call) == "a call is being set up":
+            if call.cause is None and obstacle_of_call(call) == BEING_SET_UP:
                 call.end(CauseOfEnd.SERVER_SHUTDOWN, sentence="it was not up yet when the server was upgraded")
                 ended += 1
     if ended:
@@ -270,7 +277,7 @@ async def _settle(server: Server) -> None:
 
 def _being_set_up(server: Server) -> bool:
     return any(
-        not control_state.is_quiet(connection._control) or any(map(obstacle_of_call, connection.calls.values()))
+        not connection.is_quiet or any(map(obstacle_of_call, connection.calls.values()))
         for connection in server.connections
     )
 
@@ -278,11 +285,17 @@ def _being_set_up(server: Server) -> bool:
 async def stand_still(server: Server) -> None:
     """Return in a moment in which nothing moves. Raises `UpgradeFailed` when there is none."""
     deadline = trio.current_time() + STILL_TIMEOUT
-    for connection in server.connections:
-        connection.pause()
+    _pause(server)
     while (why := next(filter(None, map(obstacle, server.connections)), None)) is not None or server.stopping:
         if server.stopping:
             raise UpgradeFailed("the server is stopping")
         if trio.current_time() > deadline:
             raise UpgradeFailed(f"within {STILL_TIMEOUT:.0f} seconds there was no moment without this: {why}")
         await trio.sleep(LOOK_INTERVAL)
+        _pause(server)
+
+
+def _pause(server: Server) -> None:
+    """Read from no client; to do so twice does no harm."""
+    for connection in server.connections:
+        connection.pause()

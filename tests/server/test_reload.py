@@ -229,3 +229,17 @@ async def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path, autojump_
         os.mkfifo(file)
         report = await memory.server.reloader.reload()
         assert list(map(str, report.faults)) == [f"{file}: cannot be read: it is no regular file"]
+
+
+async def test_a_bug_on_the_way_changes_nothing(autojump_clock, log):
+    def read():
+        raise ValueError("of a library")
+
+    async with memory_server() as memory:
+        report = await memory.server.reloader.reload(read)
+        assert [str(fault) for fault in report.faults] == [
+            "reload: an error, of poptrio or a plugin: ValueError: of a library"
+        ]
+        assert (await memory.dial()).up.is_set()
+        assert not memory.server.reloader.is_busy
+    assert log.named("internal error")

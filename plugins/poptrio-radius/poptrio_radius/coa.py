@@ -224,8 +224,10 @@ class CoaListener:
     def let_go(self) -> Iterator[None]:
         """Let another process have the port; when the context is left, it is ours again."""
         self._socket.close()
-        yield
-        self._socket = self._bound()
+        try:
+            yield
+        finally:
+            self._socket = self._bound()
 
     def close(self) -> None:
         """Answer no more."""

@@ -171,10 +171,16 @@ class Spool:
 
     @contextmanager
     def let_go(self) -> Iterator[None]:
-        """Write everything and let another process have the file; when the context is left, it is ours again."""
-        self.close()
-        yield
-        self._file.reopen()
+        """Write everything and let another process have the file; when the context is left, it is ours again.
+
+        Raises sqlite3's errors where the disk fails: what is not on it would be lost.
+        """
+        self._file.write(self._writing.followed_by(self._pending))
+        self._file.close()
+        try:
+            yield
+        finally:
+            self._file.reopen()
 
     async def _write_pending(self) -> None:
         self._writing, self._pending = self._writing.followed_by(self._pending), Batch()

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sqlite3
 from dataclasses import replace
 
 import pytest
@@ -215,6 +216,22 @@ async def test_records_that_wait_are_handed_over(radius, tmp_path):
             (record,), (session,) = file.records(), file.open_sessions()
             assert (record.kind.value, record.session_id) == ("start", session.session_id)
             file.close()
+
+
+async def test_records_that_cannot_be_written_are_not_handed_over(radius, tmp_path, monkeypatch):
+    async with memory_server(config(radius), {"radius": Radius()}, folder=tmp_path) as memory:
+        await radius.until_accounted(ON)
+        call = await memory.dial(settings=PAP)
+        with monkeypatch.context() as full:
+            full.setattr(SpoolFile, "write", lambda *_: raises(sqlite3.OperationalError("database or disk is full")))
+            with pytest.raises(sqlite3.OperationalError), memory.authority.hooks.handed_over():
+                pytest.fail("nobody may have the spool")
+        await call.hang_up()
+        await radius.until_accounted(ON, START, STOP)
+
+
+def raises(error):
+    raise error
 
 
 async def test_accounting_goes_on_where_nobody_took_over(radius, tmp_path):
