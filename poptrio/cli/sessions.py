@@ -110,9 +110,9 @@ def _found(client: "Client", limit: int | None, query: Mapping[str, object]) -> 
     by_start = {name: value for name, value in query.items() if name not in ("order", "descending")}
     found = list(client.pages("/v1/sessions", "sessions", "session_id", **by_start))
     order, descending = str(query["order"]), bool(query["descending"])
-    if order != "started":
+    if order not in ("started", "seconds"):
         found.sort(key=_KEYS.get(order, itemgetter(order)), reverse=descending)
-    elif descending:
+    elif descending == (order == "started"):  # seconds are not compared: those of each page are of another moment
         found.reverse()
     return found[:limit], len(found)
 
