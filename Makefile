@@ -60,7 +60,7 @@ test-lowest: $(STAMP)
 	@$(BIN)/python tests/lowest_versions.py > $(VENV)/lowest.txt
 	@$(BIN)/python -m venv $(VENV)-lowest
 	@$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check --constraint $(VENV)/lowest.txt --editable '.[test]' $(PLUGINS:%=--editable %)
-	@$(VENV)-lowest/bin/pytest $(PYTEST_CORES) -m 'not root and not slow'
+	@$(VENV)-lowest/bin/pytest $(PYTEST_CORES) -m 'not root and not slow' --ignore tests/docs
 
 demo: $(STAMP)
 	@$(BIN)/python demo/tunnel.py
