@@ -52,7 +52,7 @@ class Operators:
         client.get("/v1/failures", limit=50)
 
     def _list(self, client: Client) -> None:
-        for _ in client.pages("/v1/sessions", "sessions"):
+        for _ in client.pages("/v1/sessions", "sessions", "session_id"):
             pass
 
     def _scrape(self, client: Client) -> None:

@@ -3,7 +3,7 @@
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from poptrio.runtime.ticker import Ticker
+from poptrio.runtime.ticker import AT_ONCE, Ticker
 
 
 class Bell:
@@ -103,3 +103,23 @@ async def test_one_alarm_may_close_another_that_is_due(nursery, autojump_clock):
     victim.alarm.set(5)
     await trio.sleep(10)
     assert victim.rang == []
+
+
+async def test_others_have_a_turn_while_many_alarms_ring(nursery, autojump_clock):
+    ticker, done = Ticker(), []
+    nursery.start_soon(ticker.run)
+
+    async def other() -> None:
+        await trio.sleep(9)
+        while len(done) < 6 * AT_ONCE:
+            done.append("other")
+            await trio.lowlevel.checkpoint()
+
+    bells = [ticker.alarm(done.append) for _ in range(3 * AT_ONCE)]
+    for bell in bells:
+        bell.set(9)
+    nursery.start_soon(other)
+    await trio.sleep(10)
+    rang = [number for number, what in enumerate(done) if what != "other"]
+    assert len(rang) == len(bells)
+    assert "other" in done[rang[0] : rang[-1]]
