@@ -15,8 +15,9 @@ from poptrio.runtime.bell import Bell
 
 READ_SIZE = 4096
 
-AT_ONCE = 64
-"""Readers that are woken before others have a turn: some milliseconds."""
+AT_ONCE = 512
+"""Readers that are woken before others have a turn, some ten milliseconds: when thousands of clients vanish at once, a
+new one waits behind all that are not woken yet."""
 
 
 class Octets(Protocol):
