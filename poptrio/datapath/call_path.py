@@ -49,7 +49,7 @@ _ICMP_RATE = 20.0
 _ICMP_BURST = 50.0
 
 # Seconds: what is due later than the first, an acknowledgement, is done at multiples of the second, so that many calls
-# share a wake-up. What waits for a packet that was overtaken is due sooner.
+# share a wake-up. What waits for a packet that was overtaken is due sooner, unless ``reorder_timeout`` is long.
 _SOON = 0.05
 _GRID = 0.02
 

@@ -48,6 +48,11 @@ def _route(endpoint: Endpoint) -> str:
 
 
 def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable[Response]]:
+    def failed() -> None:
+        """To be called while the exception is handled."""
+        log.exception("internal error", endpoint=endpoint.path)
+        manager.server.stats.internal_errors += 1
+
     async def view(request: Request) -> Response:
         ask = await _ask(endpoint, request)
         asked = Asked(manager, request.scope.get("poptrio.by", "unknown"), request.headers.get("accept", ""))
@@ -57,12 +62,11 @@ def _view(manager: Manager, endpoint: Endpoint) -> Callable[[Request], Awaitable
                 return Response(answer.model_dump_json(), media_type="application/json")
         except ApiError:
             raise
-        except Exception:
-            log.exception("internal error", endpoint=endpoint.path)
-            manager.server.stats.internal_errors += 1
+        except Exception:  # noqa: BLE001 - a bug in one answer is that answer's
+            failed()
             return refusal(500, "an error inside poptrio; the traceback is in the log", "report it as a bug")
         if isinstance(answer, Stream):
-            return _StreamResponse(answer)
+            return _StreamResponse(answer, failed)
         return Response(answer.content, media_type=answer.media_type)
 
     return view
@@ -122,11 +126,15 @@ def _json_object(body: bytes) -> dict[str, Any]:
 
 
 class _StreamResponse(Response):
-    """Sends chunks as they come, until the client goes; ends its source with itself."""
+    """Sends chunks as they come, until the client goes; ends its source with itself.
 
-    def __init__(self, stream: Stream) -> None:
+    ``failed`` is called while an exception of the source is handled, which ends the connection: the answer has begun.
+    """
+
+    def __init__(self, stream: Stream, failed: Callable[[], None]) -> None:
         super().__init__(media_type=stream.media_type)
         self._stream = stream
+        self._failed = failed
         del self.headers["content-length"]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -139,10 +147,13 @@ class _StreamResponse(Response):
                     nursery.cancel_scope.cancel()
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    @staticmethod
-    async def _send_chunks(chunks: AsyncIterator[bytes], send: Send) -> None:
-        async for chunk in chunks:
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    async def _send_chunks(self, chunks: AsyncIterator[bytes], send: Send) -> None:
+        try:
+            async for chunk in chunks:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except Exception:
+            self._failed()
+            raise
 
 
 async def _until_disconnected(receive: Receive, scope: trio.CancelScope) -> None:

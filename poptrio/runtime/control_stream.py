@@ -87,8 +87,9 @@ class ControlStream:
 
     def pause(self) -> None:
         """Read nothing until `go_on`. Once ``is_paused``, nothing that was read waits to be understood."""
-        self._resume = trio.Event()
-        self._octets.interrupt()
+        if self._resume is None or self._resume.is_set():
+            self._resume = trio.Event()
+            self._octets.interrupt()
 
     def go_on(self) -> None:
         """Read again."""
@@ -110,9 +111,9 @@ class ControlStream:
         self._octets.close()
 
     async def _rest(self) -> None:
-        assert self._resume is not None
         self.is_paused = True
-        await self._resume.wait()
+        while self._resume is not None and not self._resume.is_set():  # may be another one after the wait
+            await self._resume.wait()
         self._resume, self.is_paused = None, False
         await self.flush()
 

@@ -4,6 +4,7 @@ import json
 import socket
 from contextlib import asynccontextmanager
 
+import httpx
 import pytest
 import trio
 from structlog.testing import capture_logs
@@ -12,6 +13,7 @@ from trio.testing import MockClock
 from poptrio.management import http_server
 from poptrio.management.app import BODY_TIMEOUT
 from poptrio.management.connection import KEEP_ALIVE, WRITE_TIMEOUT, Connection
+from poptrio.management.endpoint import Asked, Endpoint, Nothing, Stream
 from poptrio.management.http_server import MOST_CONNECTIONS
 from poptrio.testing.server import CLIENT_ADDRESS
 
@@ -349,3 +351,22 @@ async def test_a_client_that_resets_leaves_no_line(api, log_lines):
         await until(lambda: not connections())
         await serves_others(server)
     assert not [line for line in log_lines if line["event"] == "internal error"]
+
+
+async def failing_stream(asked: Asked, query: Nothing) -> Stream:
+    """A stream with a bug in it."""
+
+    async def chunks():
+        yield b"the beginning"
+        raise RuntimeError("a bug")
+
+    return Stream("text/plain", chunks())
+
+
+async def test_a_bug_in_the_middle_of_an_answer_is_logged_and_ends_the_connection(api, monkeypatch):
+    monkeypatch.setattr("poptrio.management.app.ENDPOINTS", [Endpoint("GET", "/v1/bug", failing_stream, "text/plain")])
+    async with api() as server:
+        with capture_logs() as logs, pytest.raises(httpx.RemoteProtocolError):
+            await server.client.get("/v1/bug")
+        assert [(entry["event"], entry["endpoint"]) for entry in logs] == [("internal error", "/v1/bug")]
+        assert server.memory.server.stats.internal_errors == 1

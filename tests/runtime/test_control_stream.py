@@ -54,6 +54,24 @@ async def test_both_hear_the_end_once(nursery, ticker, autojump_clock):
     assert trio.current_time() == 0
 
 
+async def test_whoever_is_paused_twice_reads_on_after_one_word(nursery, ticker, autojump_clock):
+    server, client = await both(nursery, ticker)
+    for _ in range(2):
+        server.wire.pause()
+        await wait_all_tasks_blocked()
+        assert server.wire.is_paused
+    server.wire.go_on()
+    server.wire.pause()  # before the reader has heard of it
+    await wait_all_tasks_blocked()
+    client.control.stop(StopReason.NONE, trio.current_time())
+    await client.wire.flush()
+    await wait_all_tasks_blocked()
+    assert (server.wire.is_paused, server.endings()) == (True, [])
+    server.wire.go_on()
+    await wait_all_tasks_blocked()
+    assert (server.wire.is_paused, len(server.endings())) == (False, 1)
+
+
 async def test_a_stop_before_the_start_ends_the_reader_at_once(nursery, ticker, autojump_clock):
     ours, _theirs = memory_stream_pair()
     server = End(Role.SERVER, ours, ticker)

@@ -143,6 +143,12 @@ async def fleet_of_two(config="", plugins=()):
 
 
 @pytest.fixture
+def side():
+    """Makes one worker and the way to it: ``side(config, number, workers)``."""
+    return Side
+
+
+@pytest.fixture
 def fleet():
     """Makes a `Fleet`, as a context manager."""
     return fleet_of_two
